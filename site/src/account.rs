@@ -1,0 +1,184 @@
+//! Accounts: who may log in to the broker, and what each may read and write there.
+//!
+//! An account's name is also its forced client id, so a stranger cannot take over a session.
+//! Passwords are left to `deploy`.
+
+use crate::description::Site;
+use crate::meter::{Generation, Meter};
+
+/// The account with which the bastion asks its own broker whether it works.
+pub const HEALTH_ACCOUNT: &str = "health";
+/// The topic below which the health account may write and read.
+pub const HEALTH_TOPIC: &str = "bastion/v1/health";
+
+/// What a rule of an account allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Hearing messages.
+    Read,
+    /// Sending messages.
+    Write,
+}
+
+/// One thing that an account may do. There are no wildcards for the account's own name:
+/// a second account of the same meter needs the same rules under another name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permission {
+    /// Hear or send.
+    pub access: Access,
+    /// An MQTT topic filter.
+    pub topic: String,
+}
+
+/// Who an account belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A meter.
+    Meter,
+    /// A reading program.
+    Reader,
+    /// The bastion's own health check.
+    Health,
+}
+
+/// One account and everything it may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// User name and forced client id.
+    pub name: String,
+    /// Who it belongs to.
+    pub role: Role,
+    /// All else is refused.
+    pub permissions: Vec<Permission>,
+}
+
+/// What a first-generation meter says below its prefix.
+///
+/// The list is written out, and not `#`, because the same tree holds the meter's command topics
+/// (`command`, `relay/0/command`, …): who has a meter's password must not switch its relay.
+/// Source: the vendor's MQTT documentation and captures.
+const GEN1_SAID: &[&str] = &[
+    "online",
+    "announce",
+    "info",
+    "emeter/+/power",
+    "emeter/+/reactive_power",
+    "emeter/+/voltage",
+    "emeter/+/current",
+    "emeter/+/pf",
+    "emeter/+/total",
+    "emeter/+/total_returned",
+    "emeter/+/energy",
+    "emeter/+/returned_energy",
+    "emeter_n/+",
+    "relay/+",
+    "relay/+/power",
+    "relay/+/energy",
+    "relay/+/overpower_value",
+    "relay/power",
+    "relay/energy",
+    "roller/+",
+    "roller/+/power",
+    "roller/+/energy",
+    "roller/+/pos",
+    "roller/+/stop_reason",
+    "light/+",
+    "light/+/power",
+    "light/+/energy",
+    "light/+/status",
+    "input/+",
+    "input_event/+",
+    "longpush/+",
+    "temperature",
+    "temperature_f",
+    "temperature_status",
+    "overtemperature",
+    "voltage",
+    "ext_temperature/+",
+    "ext_temperature_f/+",
+    "ext_humidity/+",
+];
+
+/// What a first-generation meter hears below its prefix.
+const GEN1_HEARD: &[&str] = &[
+    "command",
+    "relay/+/command",
+    "emeter/+/command",
+    "roller/+/command",
+    "light/+/command",
+];
+
+/// What later generations say and hear below their prefix.
+const GEN2_SAID: &[&str] = &[
+    "online",
+    "announce",
+    "status/#",
+    "events/rpc",
+    "error/#",
+    "debug/#",
+];
+const GEN2_HEARD: &[&str] = &["rpc", "command", "command/#"];
+
+impl Account {
+    /// Every account of a site: meters in the file's order, readers, and the health check.
+    #[must_use]
+    pub fn all(site: &Site) -> Vec<Account> {
+        let meters = site.meters.iter().map(meter);
+        let readers = site.readers.iter().map(|reader| Account {
+            name: reader.name.clone(),
+            role: Role::Reader,
+            permissions: site
+                .meters
+                .iter()
+                .map(|meter| format!("{}/#", meter.prefix))
+                .chain(["shellies/announce".to_owned()])
+                .map(|topic| Permission {
+                    access: Access::Read,
+                    topic,
+                })
+                .collect(),
+        });
+        let health = Account {
+            name: HEALTH_ACCOUNT.to_owned(),
+            role: Role::Health,
+            permissions: [Access::Read, Access::Write]
+                .map(|access| Permission {
+                    access,
+                    topic: HEALTH_TOPIC.to_owned(),
+                })
+                .into(),
+        };
+        meters.chain(readers).chain([health]).collect()
+    }
+}
+
+fn meter(meter: &Meter) -> Account {
+    let (said, heard) = match meter.model.generation {
+        Generation::One => (GEN1_SAID, GEN1_HEARD),
+        Generation::TwoPlus => (GEN2_SAID, GEN2_HEARD),
+    };
+    let below = |access, topics: &[&str]| -> Vec<Permission> {
+        topics
+            .iter()
+            .map(|topic| Permission {
+                access,
+                topic: format!("{}/{topic}", meter.prefix),
+            })
+            .collect()
+    };
+    let mut permissions = below(Access::Write, said);
+    permissions.push(Permission {
+        access: Access::Write,
+        topic: "shellies/announce".to_owned(),
+    });
+    permissions.extend(below(Access::Read, heard));
+    permissions.push(Permission {
+        access: Access::Read,
+        topic: "shellies/command".to_owned(),
+    });
+    Account {
+        name: meter.id.clone(),
+        role: Role::Meter,
+        permissions,
+    }
+}
