@@ -1,0 +1,203 @@
+//! A site and its secrets, turned into the files of a bastion and of a collector. Pure.
+//!
+//! Writing them to a folder is here too, since it is the form in which they travel;
+//! installing them is the bastion's work.
+
+mod accounts;
+mod collector;
+mod firewall;
+mod mosquitto;
+mod units;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use site::account::{Account, HEALTH_ACCOUNT};
+use site::flow::Policy;
+use site::manifest::{self, FileEntry, Manifest};
+use site::{Bastion, Site};
+
+use crate::secrets::{Secrets, SecretsError};
+
+pub use collector::{COLLECTOR_FOLDER, collector_files};
+
+/// Why nothing was rendered or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// An account has no password.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// A value has no JSON or TOML form.
+    #[error("rendering {file}: {problem}")]
+    Form {
+        /// Which file.
+        file: String,
+        /// What the library said.
+        problem: String,
+    },
+    /// A file of the folder cannot be written.
+    #[error("writing {path}: {source}", path = path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// One file as it shall lie on a machine.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RenderedFile {
+    /// Absolute path there.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// User name of the owner.
+    pub owner: &'static str,
+    /// Group name.
+    pub group: &'static str,
+    /// What is in it. May hold secrets, so it is never printed.
+    pub content: String,
+}
+
+impl RenderedFile {
+    fn public(path: &str, content: String) -> RenderedFile {
+        RenderedFile {
+            path: path.to_owned(),
+            mode: 0o644,
+            owner: "root",
+            group: "root",
+            content,
+        }
+    }
+
+    fn entry(&self) -> FileEntry {
+        let digest = Sha256::digest(self.content.as_bytes());
+        FileEntry {
+            path: self.path.clone(),
+            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            mode: format!("{:04o}", self.mode),
+            owner: self.owner.to_owned(),
+            group: self.group.to_owned(),
+        }
+    }
+}
+
+/// Everything of one bastion.
+pub struct Rendered {
+    /// What the files are.
+    pub manifest: Manifest,
+    /// The files, in the manifest's order.
+    pub files: Vec<RenderedFile>,
+}
+
+impl Rendered {
+    /// Renders one bastion of a site with the policy that follows from it.
+    ///
+    /// # Errors
+    /// When an account of the site has no password.
+    pub fn bastion(
+        site: &Site,
+        bastion: &Bastion,
+        secrets: &Secrets,
+    ) -> Result<Rendered, RenderError> {
+        Rendered::with_policy(site, bastion, secrets, &Policy::of(site, bastion))
+    }
+
+    /// Renders one bastion with another policy than its own: the lab takes rules out to show
+    /// that each of them is needed.
+    ///
+    /// # Errors
+    /// As for [`Rendered::bastion`].
+    pub fn with_policy(
+        site: &Site,
+        bastion: &Bastion,
+        secrets: &Secrets,
+        policy: &Policy,
+    ) -> Result<Rendered, RenderError> {
+        let accounts = Account::all(site);
+        let mut files = vec![
+            RenderedFile::public(
+                manifest::RULESET_PATH,
+                json(manifest::RULESET_PATH, &firewall::ruleset(policy))?,
+            ),
+            RenderedFile::public(manifest::FLOWS_PATH, json(manifest::FLOWS_PATH, policy)?),
+            RenderedFile {
+                path: manifest::HEALTH_PASSWORD_PATH.to_owned(),
+                mode: 0o600,
+                owner: "root",
+                group: "root",
+                content: format!("{}\n", secrets.password(HEALTH_ACCOUNT)?.expose()),
+            },
+            RenderedFile::public(
+                manifest::MOSQUITTO_CONF_PATH,
+                mosquitto::configuration(site.meters.len()),
+            ),
+            accounts::passwd(&accounts, secrets)?,
+            accounts::acl(&accounts),
+        ];
+        files.extend(units::units());
+        let manifest = Manifest {
+            format: manifest::FORMAT,
+            site: site.name.clone(),
+            bastion: bastion.name.clone(),
+            files: files.iter().map(RenderedFile::entry).collect(),
+            accounts: accounts.into_iter().map(|account| account.name).collect(),
+        };
+        Ok(Rendered { manifest, files })
+    }
+
+    /// Writes the folder that `bastion apply` takes: `manifest.json`, and each file below
+    /// `files/`. The folder must not exist yet; it is readable by its owner alone.
+    ///
+    /// # Errors
+    /// When the folder exists or something cannot be written.
+    pub fn write_to(&self, folder: &Path) -> Result<(), RenderError> {
+        let manifest = folder.join("manifest.json");
+        create_folder(folder, false)?;
+        for file in &self.files {
+            let path = folder.join("files").join(file.path.trim_start_matches('/'));
+            if let Some(parent) = path.parent() {
+                create_folder(parent, true)?;
+            }
+            write_private(&path, &file.content)?;
+        }
+        write_private(&manifest, &json("manifest.json", &self.manifest)?)
+    }
+}
+
+fn json<T: serde::Serialize>(file: &str, value: &T) -> Result<String, RenderError> {
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|error| RenderError::Form {
+            file: file.to_owned(),
+            problem: error.to_string(),
+        })
+}
+
+fn create_folder(path: &Path, parents: bool) -> Result<(), RenderError> {
+    fs::DirBuilder::new()
+        .recursive(parents)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| RenderError::Write {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn write_private(path: &Path, content: &str) -> Result<(), RenderError> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .map_err(|source| RenderError::Write {
+            path: path.to_owned(),
+            source,
+        })
+}

@@ -1,0 +1,78 @@
+//! systemd units: the policy is there before the network, and the broker only with the policy.
+
+use site::manifest::RULESET_PATH;
+
+use super::RenderedFile;
+
+/// The policy's unit, and what is added to the distribution's broker unit.
+pub(super) fn units() -> Vec<RenderedFile> {
+    vec![
+        RenderedFile::public(
+            "/etc/systemd/system/shelly-bastion-policy.service",
+            policy(),
+        ),
+        RenderedFile::public(
+            "/etc/systemd/system/mosquitto.service.d/shelly-bastion.conf",
+            broker(),
+        ),
+    ]
+}
+
+fn policy() -> String {
+    format!(
+        "\
+[Unit]
+Description=Shelly Bastion firewall policy
+Documentation=man:nft(8)
+DefaultDependencies=no
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -j -f {RULESET_PATH}
+ExecReload=/usr/sbin/nft -j -f {RULESET_PATH}
+# No ExecStop: stopping the unit must not open the bastion.
+
+[Install]
+WantedBy=sysinit.target
+"
+    )
+}
+
+fn broker() -> String {
+    "\
+[Unit]
+Requires=shelly-bastion-policy.service
+After=shelly-bastion-policy.service
+StartLimitIntervalSec=0
+
+[Service]
+Restart=always
+RestartSec=2
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+ProtectSystem=strict
+ReadWritePaths=-/run/mosquitto -/var/log/mosquitto
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+LimitNOFILE=8192
+"
+    .to_owned()
+}
