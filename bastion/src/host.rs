@@ -1,0 +1,74 @@
+//! The machine's file system, seen from a root folder, so that tests can install into another one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// A machine to install into.
+#[derive(Debug, Clone)]
+pub struct Host {
+    root: PathBuf,
+}
+
+/// Numbers of a user and a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub user: u32,
+    /// Group id.
+    pub group: u32,
+}
+
+impl Host {
+    /// The machine whose files begin at `root`; `/` for the one this program runs on.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Host {
+        Host { root: root.into() }
+    }
+
+    /// Where an absolute path of that machine lies.
+    #[must_use]
+    pub fn path(&self, absolute: &str) -> PathBuf {
+        self.root.join(absolute.trim_start_matches('/'))
+    }
+
+    /// The numbers behind two names.
+    ///
+    /// # Errors
+    /// When the machine does not know a name; the message says which package brings it.
+    pub fn owner(&self, user: &str, group: &str) -> Result<Owner> {
+        Ok(Owner {
+            user: self.id("/etc/passwd", user)?,
+            group: self.id("/etc/group", group)?,
+        })
+    }
+
+    /// Both files have the name first and the number third.
+    fn id(&self, database: &str, name: &str) -> Result<u32> {
+        let path = self.path(database);
+        let text = read_text(&path)?;
+        text.lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .find(|fields| fields.first() == Some(&name))
+            .and_then(|fields| fields.get(2)?.parse().ok())
+            .with_context(|| {
+                format!("{database} has no entry {name}; install the package mosquitto first")
+            })
+    }
+}
+
+/// Reads a text file; the error names it.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// Reads a file that may be absent; the error names it.
+pub(crate) fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}

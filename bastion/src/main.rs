@@ -1,0 +1,28 @@
+//! Reads the command line, runs one command, and ends with its exit code.
+
+use std::process::ExitCode;
+
+use bastion::cli::{Cli, Command};
+use bastion::host::Host;
+use bastion::{apply, cli, verify};
+use clap::Parser as _;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::new("info"))
+        .without_time()
+        .with_target(false)
+        .init();
+    let host = Host::new("/");
+    let outcome = match cli.command {
+        Command::Apply { folder, dry_run } => apply::run(&host, &folder, dry_run),
+        Command::Verify { json } => verify::run(&host, json),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("bastion: {error:#}");
+        ExitCode::from(cli::FAILED)
+    })
+}
