@@ -1,0 +1,21 @@
+//! The programs that run inside the lab's machines: `meters`, a simulated fleet, and `probe`,
+//! attempted connections and the listeners at their other end.
+//!
+//! Invariant: nothing here uses the project's own parsing or rendering. Simulator and judge stand
+//! apart from what they judge, so that a wrong unit cannot cancel itself out.
+//! Reading order: the two files that the lab exchanges with `meters`, then what a meter measures,
+//! what it says and how that looks on the wire, then connections; `probe` is on its own.
+
+pub mod fleet;
+pub mod ledger;
+
+pub mod model;
+pub mod physics;
+
+pub mod device;
+pub mod wire;
+
+pub mod run;
+pub mod session;
+
+pub mod probe;
