@@ -1,0 +1,98 @@
+//! Promise 2: no reading is lost, moved in time, or doubled, on the way from the meters on the
+//! WAN through the port forward, the broker and the collector into the database.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::eventually::{Look, eventually};
+use lab::judge::{self, Readings};
+use lab::live::{everything_stored, fleet_of};
+use lab::roles::{collector, fleet};
+use lab::{Lab, site_file};
+
+use crate::shared::{Scenario, Stage, scenario};
+
+/// Meters that publish.
+const PUBLISHING: usize = 60;
+/// Meters of the site: the rest is for scenarios that speak as a meter themselves. Each takes its
+/// own, since two programs on one account throw each other out.
+pub(crate) const METERS: usize = PUBLISHING + 70;
+const READER_STARTS: usize = 0;
+const PERIOD_MS: u64 = 3000;
+const DURATION_MS: u64 = 30_000;
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    vec![scenario!(
+        "delivery::what_sixty_meters_publish_is_what_the_database_holds",
+        delivery
+    )]
+}
+
+/// Id and topic prefix of a Shelly EM that publishes nothing by itself.
+pub(crate) fn spare(lab: &Lab, number: usize) -> Result<(&str, &str)> {
+    let kind = site_file::MODELS
+        .first()
+        .context("the fleet has no models")?;
+    let mut spares = lab
+        .site
+        .meters
+        .iter()
+        .skip(PUBLISHING)
+        .filter(|meter| meter.model.name == *kind);
+    let meter = spares
+        .nth(number)
+        .with_context(|| format!("the site has no spare meter {number}"))?;
+    Ok((&meter.id, &meter.prefix))
+}
+
+/// Id of the first spare meter, and a topic of its own that is no reading.
+pub(crate) fn first_spare(lab: &Lab) -> Result<(&str, String)> {
+    let (id, prefix) = spare(lab, READER_STARTS)?;
+    Ok((id, format!("{prefix}/info")))
+}
+
+async fn delivery(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    collector::subscribed(&lab.collector)
+        .await
+        .context("promise broken: the collector cannot read the broker")?;
+    let mut all = fleet_of(lab, PERIOD_MS, Some(DURATION_MS))?;
+    all.meters.truncate(PUBLISHING);
+    fleet::install(&lab.meters, &all).await?;
+    let summary = fleet::publish(&lab.meters)
+        .await?
+        .success()
+        .context("the fleet")?;
+    let sent = judge::sent(&fleet::ledger(&lab.meters).await?);
+    let devices: BTreeSet<&str> = sent.keys().map(|(device, ..)| device.as_str()).collect();
+    ensure!(
+        devices.len() == PUBLISHING,
+        "promise broken: {} of {PUBLISHING} meters got their readings to the broker; the fleet says {summary}",
+        devices.len()
+    );
+    // The last batch is on its way for a moment; what is not there then never comes.
+    eventually(
+        "the database to hold what the meters sent",
+        Duration::from_secs(15),
+        || async {
+            let mut stored: Readings = everything_stored(lab).await?;
+            stored.retain(|(device, ..), _| devices.contains(device.as_str()));
+            let difference = judge::compare(&sent, &stored);
+            Ok(if difference.is_none() {
+                Look::Done(difference.to_string())
+            } else {
+                Look::NotYet(difference.to_string())
+            })
+        },
+    )
+    .await
+    .context("promise broken: sent and stored are not the same")
+    .map(|verdict| {
+        format!(
+            "{} meters of {} models; {verdict}",
+            devices.len(),
+            site_file::MODELS.len()
+        )
+    })
+}

@@ -1,0 +1,131 @@
+//! The bastion's own commands, and the lab's promise to leave nothing behind.
+
+use anyhow::{Context as _, Result, ensure};
+use lab::roles::bastion;
+use site::manifest::{FLOWS_PATH, TABLE};
+
+use crate::shared::{Scenario, Stage, scenario};
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    vec![
+        scenario!("bastion::applying_twice_changes_nothing", applying_twice),
+        scenario!(
+            "bastion::verify_holds_and_finds_what_was_changed",
+            verifying
+        ),
+        scenario!("bastion::a_damaged_folder_changes_nothing", damaged),
+    ]
+}
+
+async fn applying_twice(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let _turn = stage.bastion_turn.lock().await;
+    let rules = || async {
+        lab.bastion
+            .run(&["nft", "list", "table", "inet", TABLE])
+            .await
+    };
+    bastion::bring(&lab.bastion, &lab.render(&lab.policy)?).await?;
+    let planned = bastion::apply(&lab.bastion, &["--dry-run"]).await?;
+    ensure!(
+        planned.code == 0,
+        "a dry run would change something: {}",
+        planned.stdout
+    );
+    let before = rules().await?;
+    let said = bastion::apply(&lab.bastion, &[]).await?.success()?;
+    ensure!(
+        said.contains("nothing to do"),
+        "the second apply says: {said}"
+    );
+    // Counters go on counting, so the rules alone are compared.
+    let names = |text: &str| text.matches("comment").count();
+    ensure!(
+        names(&before) == names(&rules().await?),
+        "the second apply changed the rules"
+    );
+    Ok(said.trim().to_owned())
+}
+
+async fn verifying(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let _turn = stage.bastion_turn.lock().await;
+    let held = bastion::verify(&lab.bastion).await?;
+    ensure!(
+        held.code == 0,
+        "promise broken: verify does not hold: {}",
+        held.stdout
+    );
+    // A hole in our own chain, and a file that somebody touched.
+    lab.bastion
+        .run(&[
+            "nft", "insert", "rule", "inet", TABLE, "output", "tcp", "dport", "9", "accept",
+        ])
+        .await?;
+    lab.bastion
+        .script(&format!("echo >> {FLOWS_PATH}; chmod 0666 {FLOWS_PATH}"))
+        .await?;
+    let broken = bastion::verify(&lab.bastion).await?;
+    let repaired = bastion::apply(&lab.bastion, &[])
+        .await?
+        .success()
+        .context("repairing")?;
+    let again = bastion::verify(&lab.bastion).await?;
+    ensure!(
+        broken.code == 1,
+        "verify finds nothing broken (exit {}): {}",
+        broken.code,
+        broken.stdout
+    );
+    for expected in [
+        "firewall: rule without a name in chain output is not ours",
+        "flows.json: content differs",
+    ] {
+        ensure!(
+            broken.stdout.contains(expected),
+            "verify does not say `{expected}`: {}",
+            broken.stdout
+        );
+    }
+    ensure!(
+        again.code == 0,
+        "apply does not repair: {repaired}{}",
+        again.stdout
+    );
+    Ok(format!(
+        "{}; a hole and a touched file were found and repaired",
+        held.stdout.lines().last().unwrap_or_default()
+    ))
+}
+
+async fn damaged(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let _turn = stage.bastion_turn.lock().await;
+    bastion::bring(&lab.bastion, &lab.render(&lab.policy)?).await?;
+    lab.bastion
+        .script(&format!(
+            "echo damage >> {}/files{}",
+            bastion::RENDERED,
+            site::manifest::ACL_PATH
+        ))
+        .await?;
+    let refused = bastion::apply(&lab.bastion, &[]).await?;
+    bastion::bring(&lab.bastion, &lab.render(&lab.policy)?).await?;
+    let after = bastion::apply(&lab.bastion, &["--dry-run"]).await?;
+    ensure!(
+        refused.code == 1,
+        "a damaged folder was applied: {}",
+        refused.stdout
+    );
+    ensure!(
+        refused.stderr.contains("is damaged"),
+        "the message does not say why: {}",
+        refused.stderr
+    );
+    ensure!(
+        after.code == 0,
+        "something was changed all the same: {}",
+        after.stdout
+    );
+    Ok(refused.stderr.lines().last().unwrap_or_default().to_owned())
+}

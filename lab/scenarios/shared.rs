@@ -1,0 +1,172 @@
+//! One lab for all scenarios, stood up by the first that needs it.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use anyhow::{Context as _, Result};
+use lab::artifacts::Artifacts;
+use lab::matrix::Matrix;
+use lab::roles::mqtt::Reader;
+use lab::{Lab, diagnostics};
+use libtest_mimic::Failed;
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+use crate::delivery;
+
+/// What a scenario does: it returns what it has shown, in words.
+pub(crate) type Body =
+    for<'a> fn(&'a Stage) -> Pin<Box<dyn Future<Output = Result<String>> + Send + 'a>>;
+
+/// One thing that is proven.
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    /// Module and sentence.
+    pub(crate) name: &'static str,
+    /// Whether it judges the matrix of attempts.
+    pub(crate) needs_matrix: bool,
+    /// How it is shown.
+    pub(crate) body: Body,
+}
+
+/// A scenario from an `async fn(&Stage) -> Result<String>`.
+macro_rules! scenario {
+    ($name:literal, $body:path) => {
+        $crate::shared::Scenario {
+            name: $name,
+            needs_matrix: false,
+            body: |stage| Box::pin($body(stage)),
+        }
+    };
+    ($name:literal, matrix, $body:path) => {
+        $crate::shared::Scenario {
+            name: $name,
+            needs_matrix: true,
+            body: |stage| Box::pin($body(stage)),
+        }
+    };
+}
+pub(crate) use scenario;
+
+/// A lab that stands, and what was measured on it before the scenarios began.
+pub(crate) struct Stage {
+    /// The lab.
+    pub(crate) lab: Lab,
+    /// Held by scenarios that change the bastion, one at a time; they leave it as it was.
+    pub(crate) bastion_turn: tokio::sync::Mutex<()>,
+    matrix: Option<Matrix>,
+    listening: OnceCell<()>,
+}
+
+impl Stage {
+    /// What came of every attempt.
+    pub(crate) fn matrix(&self) -> Result<&Matrix> {
+        self.matrix.as_ref().context("the matrix was not measured")
+    }
+
+    /// The reader in the LAN, started once for all.
+    pub(crate) async fn reader(&self) -> Result<Reader<'_>> {
+        self.listening
+            .get_or_try_init(|| async {
+                Reader::start(&self.lab, delivery::first_spare(&self.lab)?).await
+            })
+            .await?;
+        Ok(Reader::of(&self.lab))
+    }
+}
+
+/// What all scenarios share.
+pub(crate) struct Shared {
+    runtime: Runtime,
+    artifacts: Artifacts,
+    measure: bool,
+    stage: OnceCell<Option<Stage>>,
+}
+
+impl Shared {
+    /// Nothing is started yet. `measure`: whether a selected scenario judges the matrix.
+    pub(crate) fn new(artifacts: Artifacts, measure: bool) -> Result<Shared> {
+        let runtime = Runtime::new().context("starting the runtime")?;
+        Ok(Shared {
+            runtime,
+            artifacts,
+            measure,
+            stage: OnceCell::new(),
+        })
+    }
+
+    /// Runs one scenario; its evidence goes to the terminal, and after a failure into a folder.
+    pub(crate) fn run(&self, scenario: &Scenario) -> Result<(), Failed> {
+        self.runtime.block_on(async {
+            let stage = self.stage.get_or_init(|| self.set()).await;
+            let Some(stage) = stage else {
+                return Err(Failed::from("the lab did not come up, see above"));
+            };
+            match (scenario.body)(stage).await {
+                Ok(evidence) => {
+                    println!("     {}: {evidence}", scenario.name);
+                    Ok(())
+                }
+                Err(error) => {
+                    let reason = self.blame(&error);
+                    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/lab");
+                    let saved =
+                        diagnostics::save(&stage.lab, &folder, scenario.name, &reason).await;
+                    let saved = match saved {
+                        Ok(folder) => format!("logs, rulesets and counters: {}", folder.display()),
+                        Err(error) => format!("and the evidence could not be saved: {error:#}"),
+                    };
+                    Err(Failed::from(format!("{reason}\n{saved}")))
+                }
+            }
+        })
+    }
+
+    /// Stands the lab up; when that fails, says why once, and not for each scenario.
+    async fn set(&self) -> Option<Stage> {
+        let stage = async {
+            let lab = Lab::start(self.artifacts.clone(), delivery::METERS).await?;
+            let matrix = if self.measure {
+                Some(Matrix::measure(&lab).await)
+            } else {
+                None
+            };
+            let matrix = match matrix.transpose() {
+                Ok(matrix) => matrix,
+                Err(error) => {
+                    lab.end().await?;
+                    return Err(error);
+                }
+            };
+            Ok(Stage {
+                lab,
+                matrix,
+                bastion_turn: tokio::sync::Mutex::new(()),
+                listening: OnceCell::new(),
+            })
+        };
+        stage
+            .await
+            .map_err(|error| eprintln!("the lab does not come up: {}", self.blame(&error)))
+            .ok()
+    }
+
+    /// The message of a failure; it names the rule that was taken out, and what it promised.
+    fn blame(&self, error: &anyhow::Error) -> String {
+        match &self.artifacts.without_rule {
+            Some(rule) => {
+                format!("{error:#}\n(the rule {rule} was taken out of the policy on purpose)")
+            }
+            None => format!("{error:#}"),
+        }
+    }
+
+    /// Takes the lab down.
+    pub(crate) fn end(&self) -> Result<()> {
+        match self.stage.get() {
+            Some(Some(stage)) => self.runtime.block_on(stage.lab.end()),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What to save when a scenario fails: logs, rulesets, addresses, counters, into a named folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::lab::Lab;
+
+/// What is looked at on each machine, and the file it goes to.
+const LOOKS: [(&str, &str); 4] = [
+    ("ruleset.txt", "nft list ruleset"),
+    (
+        "network.txt",
+        "ip addr; ip -4 route; ip -6 route; ip neigh; cat /etc/resolv.conf",
+    ),
+    ("sockets.txt", "ss -tunap"),
+    (
+        "logs.txt",
+        "for f in /var/log/*.log; do echo \"== $f\"; tail -n 400 \"$f\"; done",
+    ),
+];
+
+/// Saves what can be had and returns the folder. Goes on when a look fails: the failure is
+/// written where the look would have been.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub async fn save(lab: &Lab, folder: &Path, scenario: &str, reason: &str) -> Result<PathBuf> {
+    let folder = folder
+        .join(&lab.engine.name)
+        .join(scenario.replace("::", "-"));
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    };
+    write("reason.txt", reason)?;
+    for node in lab.nodes() {
+        for (file, look) in LOOKS {
+            let text = match node.exec("root", &["sh", "-c", look]).await {
+                Ok(output) => output.stdout + &output.stderr,
+                Err(error) => format!("{error:#}"),
+            };
+            write(&format!("{}-{file}", node.name), &text)?;
+        }
+    }
+    Ok(folder)
+}

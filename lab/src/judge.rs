@@ -1,0 +1,287 @@
+//! Sent = stored: the fleet's ledger against what the database holds, reading by reading.
+//!
+//! Neither side has passed through the project's parsing code: the ledger was written from the
+//! simulated physics, and the database is asked in its own language.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use actors::ledger::{Line, Value as Sent};
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+/// How far a stored time may be from the time of sending.
+pub const TOLERANCE_NS: u64 = 1_000_000_000;
+/// Values pass through decimal text and binary floating point, nothing else.
+const RELATIVE_TOLERANCE: f64 = 1e-9;
+
+/// What a reading belongs to: device, measurement, channel, field.
+pub type Series = (String, String, Option<String>, String);
+
+/// A value at a time, in nanoseconds since 1970.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// When it was sent or stored.
+    pub at_ns: u64,
+    /// What it says.
+    pub value: Sent,
+}
+
+/// Readings by series, each in the order of time.
+pub type Readings = BTreeMap<Series, Vec<Reading>>;
+
+/// What differs; all empty when sent = stored.
+#[derive(Debug, Default)]
+pub struct Difference {
+    /// Sent and not stored.
+    pub lost: Vec<String>,
+    /// Stored more often than sent.
+    pub doubled: Vec<String>,
+    /// Stored at another time than sent.
+    pub moved: Vec<String>,
+    /// Stored and never sent.
+    pub invented: Vec<String>,
+    /// Readings that were compared.
+    pub compared: usize,
+    /// The largest time difference of those that were stored right.
+    pub largest_shift_ns: u64,
+}
+
+impl Difference {
+    /// Whether sent = stored, and something was sent.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.compared > 0
+            && [&self.lost, &self.doubled, &self.moved, &self.invented]
+                .iter()
+                .all(|list| list.is_empty())
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} readings compared: {} lost, {} doubled, {} moved, {} invented; largest shift {} ms",
+            self.compared,
+            self.lost.len(),
+            self.doubled.len(),
+            self.moved.len(),
+            self.invented.len(),
+            self.largest_shift_ns / 1_000_000
+        )?;
+        for (kind, list) in [
+            ("lost", &self.lost),
+            ("doubled", &self.doubled),
+            ("moved", &self.moved),
+            ("invented", &self.invented),
+        ] {
+            for example in list.iter().take(5) {
+                write!(f, "\n  {kind}: {example}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the fleet sent. Readings that a meter dropped itself are none; a reading that is told
+/// twice within one burst (a firmware version in two topics) is one.
+#[must_use]
+pub fn sent(ledger: &[Line]) -> Readings {
+    let mut readings = Readings::new();
+    for line in ledger {
+        let Line::Entry(entry) = line else { continue };
+        if !entry.sent {
+            continue;
+        }
+        let series = (
+            entry.device.clone(),
+            entry.measurement.clone(),
+            entry.channel.clone(),
+            entry.field.clone(),
+        );
+        let list = readings.entry(series).or_default();
+        let told = list
+            .iter()
+            .rev()
+            .take_while(|earlier| entry.at_ns.abs_diff(earlier.at_ns) < TOLERANCE_NS / 2);
+        if !entry.unique && told.into_iter().any(|earlier| earlier.value == entry.value) {
+            continue;
+        }
+        list.push(Reading {
+            at_ns: entry.at_ns,
+            value: entry.value.clone(),
+        });
+    }
+    readings
+}
+
+/// What the database answered to `SELECT * … GROUP BY *` over all measurements.
+///
+/// # Errors
+/// When the answer has another shape.
+pub fn stored(answer: &Value) -> Result<Readings> {
+    let mut readings = Readings::new();
+    let results = answer
+        .get("results")
+        .and_then(Value::as_array)
+        .context("the answer has no results")?;
+    for series in results
+        .iter()
+        .filter_map(|result| result.get("series")?.as_array())
+        .flatten()
+    {
+        let text =
+            |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let tags = series.get("tags");
+        let tag = |name: &str| text(tags.and_then(|tags| tags.get(name)));
+        let channel = Some(tag("channel")).filter(|channel| !channel.is_empty());
+        let columns = series
+            .get("columns")
+            .and_then(Value::as_array)
+            .context("a series has no columns")?;
+        for row in series
+            .get("values")
+            .and_then(Value::as_array)
+            .context("a series has no values")?
+        {
+            let row = row.as_array().context("a row is no list")?;
+            let at_ns = row
+                .first()
+                .and_then(Value::as_u64)
+                .context("a row has no time")?;
+            for (column, value) in columns.iter().zip(row).skip(1) {
+                let value = match value {
+                    Value::Null => continue,
+                    Value::Bool(truth) => Sent::Truth(*truth),
+                    Value::String(text) => Sent::Text(text.clone()),
+                    other => Sent::Number(
+                        other
+                            .as_f64()
+                            .context("a value is neither number, truth nor text")?,
+                    ),
+                };
+                let key = (
+                    tag("device"),
+                    text(series.get("name")),
+                    channel.clone(),
+                    text(Some(column)),
+                );
+                readings
+                    .entry(key)
+                    .or_default()
+                    .push(Reading { at_ns, value });
+            }
+        }
+    }
+    for list in readings.values_mut() {
+        list.sort_by_key(|reading| reading.at_ns);
+    }
+    Ok(readings)
+}
+
+/// Compares series by series.
+#[must_use]
+pub fn compare(sent: &Readings, stored: &Readings) -> Difference {
+    let mut difference = Difference::default();
+    let nothing = Vec::new();
+    for (series, wanted) in sent {
+        compare_series(
+            series,
+            wanted,
+            stored.get(series).unwrap_or(&nothing),
+            &mut difference,
+        );
+    }
+    for (series, found) in stored
+        .iter()
+        .filter(|(series, _)| !sent.contains_key(*series))
+    {
+        difference
+            .invented
+            .extend(found.iter().map(|reading| describe(series, reading)));
+    }
+    difference
+}
+
+/// Each sent reading takes the nearest stored one of its value; what is left over on either side
+/// is the difference.
+fn compare_series(
+    series: &Series,
+    sent: &[Reading],
+    stored: &[Reading],
+    difference: &mut Difference,
+) {
+    let mut left: Vec<&Reading> = stored.iter().collect();
+    let mut missing = Vec::new();
+    difference.compared += sent.len();
+    for reading in sent {
+        let shift = |other: &Reading| other.at_ns.abs_diff(reading.at_ns);
+        let nearest = left
+            .iter()
+            .enumerate()
+            .filter(|(_, other)| equal(&other.value, &reading.value))
+            .min_by_key(|(_, other)| shift(other))
+            .map(|(index, other)| (index, shift(other)));
+        match nearest {
+            Some((index, shift)) if shift <= TOLERANCE_NS => {
+                left.remove(index);
+                difference.largest_shift_ns = difference.largest_shift_ns.max(shift);
+            }
+            _ => missing.push(reading),
+        }
+    }
+    for reading in missing {
+        let elsewhere = left
+            .iter()
+            .position(|other| equal(&other.value, &reading.value));
+        match elsewhere {
+            Some(index) => {
+                let other = left.remove(index);
+                difference.moved.push(format!(
+                    "{}, stored at {} ns",
+                    describe(series, reading),
+                    other.at_ns
+                ));
+            }
+            None => difference.lost.push(describe(series, reading)),
+        }
+    }
+    for reading in left {
+        let known = sent.iter().any(|other| equal(&other.value, &reading.value));
+        let list = if known {
+            &mut difference.doubled
+        } else {
+            &mut difference.invented
+        };
+        list.push(describe(series, reading));
+    }
+}
+
+fn equal(a: &Sent, b: &Sent) -> bool {
+    match (a, b) {
+        (Sent::Number(a), Sent::Number(b)) => {
+            (a - b).abs() <= RELATIVE_TOLERANCE * a.abs().max(b.abs())
+        }
+        _ => a == b,
+    }
+}
+
+fn describe((device, measurement, channel, field): &Series, reading: &Reading) -> String {
+    let value = match &reading.value {
+        Sent::Truth(truth) => truth.to_string(),
+        Sent::Number(number) => number.to_string(),
+        Sent::Text(text) => text.clone(),
+    };
+    let channel = channel
+        .as_deref()
+        .map(|channel| format!("[{channel}]"))
+        .unwrap_or_default();
+    format!(
+        "{device} {measurement}{channel}.{field} = {value} at {} ns",
+        reading.at_ns
+    )
+}
+
+#[cfg(test)]
+mod tests;

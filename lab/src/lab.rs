@@ -1,0 +1,368 @@
+//! A standing lab: all machines up, the site rendered and applied, meters not yet speaking.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use deploy::render::collector_files;
+use deploy::{Rendered, Secrets};
+use futures_util::future::{try_join, try_join_all};
+use site::flow::Policy;
+use site::{Bastion, Site};
+
+use crate::artifacts::Artifacts;
+use crate::engine::Engine;
+use crate::node::{Node, Plug, Upload};
+use crate::roles::{bastion, collector, database, guide, join, router, witness};
+use crate::site_file::{self, COLLECTOR_ACCOUNT};
+use crate::sweep::{Reach, sweep};
+use crate::topology::{self, Segment, Topology};
+
+/// The machines and everything known about them.
+pub struct Lab {
+    /// What was built.
+    pub artifacts: Artifacts,
+    /// The container engine.
+    pub engine: Engine,
+    /// The map.
+    pub topology: Topology,
+    /// The description of this lab.
+    pub site: Site,
+    /// The one bastion of that site.
+    pub description: Bastion,
+    /// Passwords of its accounts; they live as long as the lab.
+    pub secrets: Secrets,
+    /// The policy that is applied: the site's, less the rule that was taken out.
+    pub policy: Policy,
+    /// NAT, port forwards, names.
+    pub router: Node,
+    /// What it is all about.
+    pub bastion: Node,
+    /// Another machine on the bastion's segment.
+    pub neighbour: Node,
+    /// A bastion as the guide orders it.
+    pub guide: Node,
+    /// The simulated meters' machine.
+    pub meters: Node,
+    /// Somebody on the Internet.
+    pub stranger: Node,
+    /// The admin's machine.
+    pub admin: Node,
+    /// The collector's machine.
+    pub collector: Node,
+    /// The database.
+    pub influxdb: Node,
+    /// What a taken bastion would like to reach.
+    pub home_server: Node,
+}
+
+impl Lab {
+    /// Sweeps what dead labs left, then stands a lab up and says how long each step took.
+    ///
+    /// # Errors
+    /// When a step fails; what was made so far is removed.
+    pub async fn start(artifacts: Artifacts, meters: usize) -> Result<Lab> {
+        let engine = Engine::connect(artifacts.keep).await?;
+        let swept = sweep(&engine, Reach::Abandoned).await?;
+        if !swept.is_empty() {
+            eprintln!("swept what an earlier lab left: {}", swept.join(", "));
+        }
+        match Lab::stand_up(&engine, artifacts, meters).await {
+            Ok(lab) => Ok(lab),
+            Err(error) => {
+                sweep(&engine, Reach::Own)
+                    .await
+                    .context("removing a lab that did not come up")?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn stand_up(engine: &Engine, artifacts: Artifacts, meters: usize) -> Result<Lab> {
+        let steps = Steps::begin();
+        let topology = Topology::create(engine).await?;
+        steps.done("networks");
+        let site = site_file::describe(&topology, meters)?;
+        let mut secrets = Secrets::default();
+        secrets.complete(&site)?;
+        let description = site
+            .bastions
+            .first()
+            .context("the lab's site has no bastion")?
+            .clone();
+        let policy = applied_policy(&site, &description, artifacts.without_rule.as_deref())?;
+
+        let (wan, dmz, lan) = (&topology.wan, &topology.dmz, &topology.lan);
+        let node = |name: &'static str, plugs: Vec<Plug>| {
+            let image = if name == "influxdb" {
+                &artifacts.influxdb_image
+            } else {
+                &artifacts.node_image
+            };
+            async move { Node::start(engine, name, image, &plugs).await }
+        };
+        let on = |segment: &Segment, n: u8| vec![segment.plug(n)];
+        let all = try_join_all([
+            node(
+                "router",
+                vec![
+                    wan.plug(topology::ROUTER),
+                    dmz.plug(topology::ROUTER),
+                    lan.plug(topology::ROUTER),
+                ],
+            ),
+            node("bastion", on(dmz, topology::BASTION)),
+            node("neighbour", on(dmz, topology::NEIGHBOUR)),
+            node("guide", on(dmz, topology::GUIDE)),
+            node("meters", on(wan, topology::METERS)),
+            node("stranger", on(wan, topology::STRANGER)),
+            node("admin", on(lan, topology::ADMIN)),
+            node("collector", on(lan, topology::COLLECTOR)),
+            node("influxdb", on(lan, topology::INFLUXDB)),
+            node("home_server", on(lan, topology::HOME_SERVER)),
+        ])
+        .await?;
+        let Ok(
+            [
+                router,
+                bastion,
+                neighbour,
+                guide,
+                meters,
+                stranger,
+                admin,
+                collector,
+                influxdb,
+                home_server,
+            ],
+        ) = <[Node; 10]>::try_from(all)
+        else {
+            bail!("the engine started another number of machines than asked");
+        };
+        steps.done("machines");
+        let lab = Lab {
+            engine: engine.clone(),
+            artifacts,
+            site,
+            description,
+            secrets,
+            policy,
+            router,
+            bastion,
+            neighbour,
+            guide,
+            meters,
+            stranger,
+            admin,
+            collector,
+            influxdb,
+            home_server,
+            topology,
+        };
+        lab.wire().await?;
+        steps.done("routes and listeners");
+        lab.install().await?;
+        steps.done("bastion, database and collector");
+        Ok(lab)
+    }
+
+    /// Routes, names, listeners and witnesses.
+    async fn wire(&self) -> Result<()> {
+        let Topology { wan, dmz, lan, .. } = &self.topology;
+        router::become_router(&self.router, &self.topology).await?;
+        let ends = [
+            (&self.bastion, dmz),
+            (&self.neighbour, dmz),
+            (&self.guide, dmz),
+            (&self.meters, wan),
+            (&self.stranger, wan),
+            (&self.admin, lan),
+            (&self.collector, lan),
+            (&self.influxdb, lan),
+            (&self.home_server, lan),
+        ];
+        try_join_all(ends.map(|(node, segment)| join(node, segment))).await?;
+        self.extra_addresses().await?;
+        let read =
+            |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+        let (probe, meters) = (read(&self.artifacts.probe)?, read(&self.artifacts.meters)?);
+        let programs = || {
+            let file = |name: &str, content: &Vec<u8>| Upload {
+                path: format!("/usr/local/bin/{name}"),
+                mode: 0o755,
+                content: content.clone(),
+            };
+            [file("probe", &probe), file("meters", &meters)]
+        };
+        let upload = |node| async move { Node::upload(node, &programs()).await };
+        try_join_all(
+            [&self.router]
+                .into_iter()
+                .chain(ends.map(|(node, _)| node))
+                .map(upload),
+        )
+        .await?;
+        // On the Internet the bastion is seen under the router's address.
+        let senders = [dmz.host(topology::BASTION), wan.host(topology::ROUTER)];
+        let senders = &senders;
+        try_join_all(self.witnesses().map(|(node, ports)| async move {
+            witness::watch(node, senders).await?;
+            if !ports.is_empty() {
+                witness::listen(node, ports).await?;
+            }
+            Ok::<(), anyhow::Error>(())
+        }))
+        .await?;
+        Ok(())
+    }
+
+    /// The machines that the bastion must not reach, and what listens on each beside its own work.
+    #[must_use]
+    pub fn witnesses(&self) -> [(&Node, &'static [&'static str]); 7] {
+        [
+            (
+                &self.home_server,
+                &["tcp:80", "tcp:443", "tcp:22", "tcp:445", "tcp:53", "udp:53"],
+            ),
+            (&self.collector, &["tcp:22"]),
+            (&self.influxdb, &["tcp:22"]),
+            (&self.admin, &["tcp:22"]),
+            (&self.router, &["tcp:80"]),
+            (&self.neighbour, &["tcp:80"]),
+            (&self.stranger, &["tcp:80", "udp:123"]),
+        ]
+    }
+
+    /// Addresses beyond one per segment; see `topology`.
+    async fn extra_addresses(&self) -> Result<()> {
+        let topology = &self.topology;
+        let mut script = String::new();
+        for segment in [&topology.lan_second, &topology.lan_unnamed] {
+            let host = segment.host(topology::HOME_SERVER);
+            script += &format!(
+                "ip addr add {}/24 dev eth0\nip addr add {}/64 dev eth0 nodad\n",
+                host.v4, host.v6
+            );
+        }
+        self.home_server.script(&script).await?;
+        let foreign = topology.neighbour_foreign;
+        let bastion = topology.dmz.host(topology::BASTION);
+        self.neighbour
+            .script(&format!(
+                "ip addr add {}/32 dev eth0\nip addr add {}/128 dev eth0 nodad\n\
+                 ip route add {}/32 via {}\n",
+                foreign.v4,
+                foreign.v6,
+                topology.lan_unnamed.host(topology::HOME_SERVER).v4,
+                bastion.v4,
+            ))
+            .await?;
+        self.bastion
+            .script(&format!(
+                "ip route add {}/32 dev eth0\nip -6 route add {}/128 dev eth0",
+                foreign.v4, foreign.v6
+            ))
+            .await?;
+        Ok(())
+    }
+
+    /// The programs that the project is about.
+    async fn install(&self) -> Result<()> {
+        let read =
+            |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
+        let reader = self
+            .site
+            .readers
+            .iter()
+            .find(|reader| reader.name == COLLECTOR_ACCOUNT);
+        let reader = reader.context("the lab's site has no collector")?;
+        let settings = collector_files(&self.site, &self.description, reader, &self.secrets)?;
+        let rendered = self.render(&self.policy)?;
+        let bastion_side = async {
+            bastion::install_program(&self.bastion, read(&self.artifacts.bastion)?).await?;
+            bastion::start_ssh(&self.bastion).await?;
+            bastion::bring(&self.bastion, &rendered).await?;
+            bastion::apply(&self.bastion, &[])
+                .await?
+                .success()
+                .context("bastion apply")
+        };
+        let lan_side = async {
+            collector::install(&self.collector, read(&self.artifacts.collector)?, settings).await?;
+            database::start(&self.influxdb).await
+        };
+        try_join(bastion_side, try_join(lan_side, guide::follow(&self.guide))).await?;
+        collector::start(&self.collector).await
+    }
+
+    /// The bastion's files with another policy.
+    ///
+    /// # Errors
+    /// When an account has no password.
+    pub fn render(&self, policy: &Policy) -> Result<Rendered> {
+        Ok(Rendered::with_policy(
+            &self.site,
+            &self.description,
+            &self.secrets,
+            policy,
+        )?)
+    }
+
+    /// Takes the lab down, or leaves it standing when it is kept.
+    ///
+    /// # Errors
+    /// When the engine refuses; what can be removed is removed.
+    pub async fn end(&self) -> Result<()> {
+        if self.artifacts.keep {
+            eprintln!(
+                "the lab is left standing as {}; `cargo xtask lab clean` takes it down",
+                self.engine.name
+            );
+            return Ok(());
+        }
+        sweep(&self.engine, Reach::Own).await?;
+        Ok(())
+    }
+
+    /// All machines.
+    #[must_use]
+    pub fn nodes(&self) -> [&Node; 10] {
+        [
+            &self.router,
+            &self.bastion,
+            &self.neighbour,
+            &self.guide,
+            &self.meters,
+            &self.stranger,
+            &self.admin,
+            &self.collector,
+            &self.influxdb,
+            &self.home_server,
+        ]
+    }
+}
+
+fn applied_policy(site: &Site, bastion: &Bastion, without: Option<&str>) -> Result<Policy> {
+    let policy = Policy::of(site, bastion);
+    match without {
+        None => Ok(policy),
+        Some(name) => policy.without(name).with_context(|| {
+            let names: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
+            format!("the policy has no rule {name}; it has {}", names.join(", "))
+        }),
+    }
+}
+
+/// Says what was done and how long it took.
+struct Steps(Instant);
+
+impl Steps {
+    fn begin() -> Steps {
+        Steps(Instant::now())
+    }
+
+    fn done(&self, what: &str) {
+        eprintln!("[{:5.1} s] {what}", self.0.elapsed().as_secs_f32());
+    }
+}

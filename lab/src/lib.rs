@@ -1,0 +1,21 @@
+//! Three networks in containers, with real programs on them, and what is needed to judge them.
+//!
+//! Modules in reading order: the engine, the map, the machines on it, then sending and judging.
+//! What is proven with it stands in `scenarios/`.
+
+pub mod artifacts;
+pub mod diagnostics;
+pub mod engine;
+pub mod eventually;
+pub mod judge;
+pub mod lab;
+pub mod live;
+pub mod matrix;
+pub mod node;
+pub mod probe;
+pub mod roles;
+pub mod site_file;
+pub mod sweep;
+pub mod topology;
+
+pub use lab::Lab;

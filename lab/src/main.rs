@@ -1,0 +1,71 @@
+//! `lab up`: a living lab to look at. `lab clean`: takes down what labs left standing.
+//! Started by `cargo xtask lab`, which builds what is needed and says where it is.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use lab::artifacts::Artifacts;
+use lab::engine::Engine;
+use lab::roles::fleet;
+use lab::sweep::{Reach, sweep};
+use lab::{Lab, live};
+
+const METERS: usize = 10;
+const PERIOD_MS: u64 = 5000;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["up"] => up(METERS).await,
+        ["up", "--meters", count] => match count.parse() {
+            Ok(count) => up(count).await,
+            Err(_) => Err(anyhow::anyhow!("--meters {count} is no number")),
+        },
+        ["clean"] => clean().await,
+        _ => {
+            eprintln!("usage: cargo xtask lab up [--meters N] | cargo xtask lab clean");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn up(meters: usize) -> Result<()> {
+    let artifacts = Artifacts::read(|name| std::env::var(name).ok())?;
+    let Some(mut artifacts) = artifacts else {
+        bail!("start the lab with `cargo xtask lab up`");
+    };
+    artifacts.keep = true;
+    let lab = Lab::start(artifacts, meters).await?;
+    fleet::install(&lab.meters, &live::fleet_of(&lab, PERIOD_MS, None)?).await?;
+    fleet::start(&lab.meters).await?;
+    println!(
+        "{meters} meters publish; Ctrl-C ends the table, and the lab lives on. A shell on a machine:"
+    );
+    for node in lab.nodes() {
+        println!("  docker exec -it {}-{} bash", lab.engine.name, node.name);
+    }
+    let watched = live::watch(&lab).await;
+    lab.end().await?;
+    watched
+}
+
+async fn clean() -> Result<()> {
+    let engine = Engine::connect(false).await?;
+    let removed = sweep(&engine, Reach::KeptToo)
+        .await
+        .context("taking labs down")?;
+    match removed.as_slice() {
+        [] => println!("nothing to take down"),
+        names => println!("took down {}", names.join(", ")),
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! The household's router: NAT, port forwards, names. It leads nowhere but to the lab.
+//!
+//! It is a bad one on purpose: it forwards DMZ to LAN, and SSH from the Internet too, so that
+//! only the bastion's own policy can be what refuses.
+
+use anyhow::Result;
+
+use crate::node::Node;
+use crate::site_file::PUBLIC_HOST;
+use crate::topology::{BASTION, ROUTER, Topology};
+
+/// Interfaces in the order in which the router is plugged in.
+const WAN: &str = "eth0";
+const DMZ: &str = "eth1";
+const LAN: &str = "eth2";
+
+/// Turns a machine on all three segments into the router.
+///
+/// # Errors
+/// When a rule or route is refused.
+pub async fn become_router(node: &Node, topology: &Topology) -> Result<()> {
+    node.script(&routes(topology)).await?;
+    node.script(&format!("nft -f - <<'RULES'\n{}RULES\n", rules(topology)))
+        .await?;
+    let public = topology.wan.host(ROUTER).v4;
+    let name = format!("--host-record={PUBLIC_HOST},{public}");
+    node.spawn(
+        "dnsmasq",
+        &[
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=root",
+            "--log-facility=-",
+            &name,
+        ],
+    )
+    .await
+}
+
+/// Nothing beyond the lab. The LAN's further networks share its wire.
+fn routes(topology: &Topology) -> String {
+    let mut script = String::from(
+        "ip -4 route del default 2>/dev/null || true\nip -6 route del default 2>/dev/null || true\n",
+    );
+    for segment in [&topology.lan_second, &topology.lan_unnamed] {
+        let router = segment.host(ROUTER);
+        script += &format!(
+            "ip addr add {}/24 dev {LAN}\nip addr add {}/64 dev {LAN} nodad\n",
+            router.v4, router.v6
+        );
+    }
+    script
+}
+
+fn rules(topology: &Topology) -> String {
+    let bastion = topology.dmz.host(BASTION).v4;
+    format!(
+        "\
+table inet router {{
+    chain prerouting {{
+        type nat hook prerouting priority dstnat
+        iifname {WAN} tcp dport {{ 22, 1883 }} dnat ip to {bastion}
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat
+        oifname {WAN} meta nfproto ipv4 masquerade
+    }}
+    chain forward {{
+        type filter hook forward priority filter; policy drop
+        ct state established,related accept
+        iifname {LAN} accept
+        iifname {DMZ} accept
+        iifname {WAN} oifname {DMZ} tcp dport {{ 22, 1883 }} accept
+        meta l4proto ipv6-icmp accept
+    }}
+}}
+"
+    )
+}

@@ -1,0 +1,124 @@
+//! The lab's site file: written as a person would write one, with the lab's addresses.
+
+use std::fmt::Write as _;
+
+use anyhow::{Context as _, Result};
+use ipnet::IpNet;
+use site::Site;
+
+use crate::topology::{ADMIN, BASTION, COLLECTOR, INFLUXDB, ROUTER, Topology};
+
+/// The name that meters connect to; the lab's router knows it.
+pub const PUBLIC_HOST: &str = "meters.example.net";
+/// The account of a person who looks at the broker.
+pub const CHECK_ACCOUNT: &str = "check";
+/// The account of the collector.
+pub const COLLECTOR_ACCOUNT: &str = "collector";
+/// The database.
+pub const DATABASE: &str = "energy";
+
+/// Models of which the fleet is made, in turn.
+pub const MODELS: [&str; 5] = [
+    "shellyem",
+    "shellyem3",
+    "shellyplug-s",
+    "shellyplus1pm",
+    "shellypro3em",
+];
+
+/// Describes the lab as a site with so many meters, and reads the description.
+///
+/// # Errors
+/// When the description has a mistake.
+pub fn describe(topology: &Topology, meters: usize) -> Result<Site> {
+    Site::parse("lab.toml", &write(topology, meters)).context("reading the lab's site file")
+}
+
+/// The id of meter number `n`, as the vendor would give it.
+#[must_use]
+pub fn meter_id(n: usize) -> (String, &'static str) {
+    let model = MODELS.get(n % MODELS.len()).copied().unwrap_or_default();
+    let id = match model {
+        "shellyem" => format!("{model}-{:06X}", 0xD3_B400 + n),
+        "shellyplug-s" => format!("{model}-{:06X}", 0xAA_B200 + n),
+        "shellyem3" => format!(
+            "{model}-{:012X}",
+            0xAABB_CCDD_0000_u64 + u64::try_from(n).unwrap_or_default()
+        ),
+        _ => format!(
+            "{model}-{:012x}",
+            0xaabb_ccee_0000_u64 + u64::try_from(n).unwrap_or_default()
+        ),
+    };
+    (id, model)
+}
+
+fn write(topology: &Topology, meters: usize) -> String {
+    let Topology {
+        dmz,
+        lan,
+        lan_second,
+        ..
+    } = topology;
+    let list = |items: &[String]| {
+        items
+            .iter()
+            .map(|item| format!("\"{item}\""))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let networks =
+        |items: &[IpNet]| list(&items.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let host = |segment: &crate::topology::Segment, n| {
+        list(&segment.host(n).both().map(|address| address.to_string()))
+    };
+    let mut text = format!(
+        "\
+name = \"lab\"
+public = \"{PUBLIC_HOST}:1883\"
+
+[lan]
+networks = [{lan_networks}]
+admins = [{admins}]
+readers = [{readers}]
+
+[[bastion]]
+name = \"pi\"
+ssh = \"root@{bastion}\"
+placement = \"dmz\"
+interface = \"eth0\"
+addresses = [{bastion_addresses}]
+networks = [{dmz_networks}]
+gateways = [{gateways}]
+
+[database]
+url = \"http://{database}:8086\"
+name = \"{DATABASE}\"
+
+[[reader]]
+name = \"{COLLECTOR_ACCOUNT}\"
+kind = \"collector\"
+
+[[reader]]
+name = \"{CHECK_ACCOUNT}\"
+kind = \"program\"
+",
+        lan_networks = networks(&[lan.networks(), lan_second.networks()].concat()),
+        admins = host(lan, ADMIN),
+        readers = host(lan, COLLECTOR),
+        bastion = dmz.host(BASTION).v4,
+        bastion_addresses = host(dmz, BASTION),
+        dmz_networks = networks(&dmz.networks()),
+        gateways = host(dmz, ROUTER),
+        database = lan.host(INFLUXDB).v4,
+    );
+    for n in 0..meters {
+        let (id, model) = meter_id(n);
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n[[meter]]\nid = \"{id}\"\nmodel = \"{model}\"\nlocation = \"house {n}\"\npoint = \"point-{n}\"\n"
+        );
+    }
+    text
+}
