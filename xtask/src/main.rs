@@ -1,0 +1,150 @@
+//! The project's own commands, as `cargo xtask <command>`. A dispatcher: each command starts
+//! programs and reads what came of it; the heavy work is other crates' and other tools'.
+
+mod base_image;
+mod build;
+mod cross;
+mod doctor;
+mod elf;
+mod engine;
+mod images;
+mod lab;
+mod run;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// The commands of Shelly Bastion.
+///
+/// Each command sets up what it needs without root (toolchain targets, cross, images), says so
+/// first, and shows the programs that it starts.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    yes: built, passed, ready
+  1    no: a build or a step failed, something is lacking
+  2    could not tell: wrong usage, or the lab could not be set up
+  101  no: the lab ran and a scenario failed (the code of a test program)";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what this machine has and lacks for the lab, with the remedy for each lack.
+    ///
+    /// Exit code 0 only if the lab could run now, or `cargo xtask lab` could set up by itself what
+    /// is missing.
+    Doctor(doctor::Doctor),
+    /// Build the programs for the machines that they run on, with cross, and check that they fit.
+    ///
+    /// bastion: armv7 with glibc, for the Pi; it may ask for glibc 2.34 at most. collector, and the
+    /// lab's meters and probe: x86-64, static. cross 0.2.5 is installed when absent; its image is
+    /// made from lab/images without any registry.
+    Build(build::Build),
+    /// Stand up WAN, DMZ and LAN in containers, and let the scenarios prove flow and blocking.
+    ///
+    /// Sets up and builds what is missing first. Everything after `--` goes to the scenarios as to
+    /// any test program.
+    Lab(lab::Lab),
+    /// Run format check, clippy, all tests, and then the lab.
+    Test(test::Test),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // For doctor and lab an error is no verdict on what they were asked about.
+    let (done, code_of_error) = match (Workspace::find(), cli.command) {
+        (Err(err), _) => (Err(err), 2),
+        (Ok(workspace), Command::Doctor(args)) => (doctor::run(&workspace, args), 2),
+        (Ok(workspace), Command::Build(args)) => {
+            (build::run(&workspace, args).map(|()| ExitCode::SUCCESS), 1)
+        }
+        (Ok(workspace), Command::Lab(args)) => (lab::run(&workspace, &args), 2),
+        (Ok(workspace), Command::Test(args)) => (test::run(&workspace, &args), 2),
+    };
+    done.unwrap_or_else(|err| {
+        eprintln!("error: {err:#}");
+        ExitCode::from(code_of_error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: Result<&str, clap::error::ErrorKind>) {
+        let words = ["cargo xtask"].into_iter().chain(line.split_whitespace());
+        match (Cli::try_parse_from(words), expected) {
+            (Ok(cli), Ok(parts)) => {
+                let got = format!("{:?}", cli.command);
+                for part in parts.split('|') {
+                    assert!(got.contains(part), "{part:?} is not in {got}");
+                }
+            }
+            (Err(err), Err(kind)) => assert_eq!(err.kind(), kind),
+            (got, expected) => panic!("got {got:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lab_takes_filters_and_arguments_of_test_programs() {
+        check("lab", Ok("action: None|filter: None"));
+        check(
+            "lab isolation --keep",
+            Ok("filter: Some(\"isolation\")|keep: true"),
+        );
+        check(
+            "lab a -- --exact",
+            Ok("filter: Some(\"a\")|more: [\"--exact\"]"),
+        );
+        check(
+            "lab --without-rule refuse-lan",
+            Ok("without_rule: Some(\"refuse-lan\")"),
+        );
+        check(
+            "lab up --meters 5 --skip-build",
+            Ok("meters: Some(5)|skip_build: true"),
+        );
+        check(
+            "lab --skip-build up",
+            Ok("action: Some(Up|skip_build: true"),
+        );
+        check("lab clean", Ok("action: Some(Clean)"));
+        check(
+            "lab --nonsense",
+            Err(clap::error::ErrorKind::UnknownArgument),
+        );
+        check(
+            "lab up --meters many",
+            Err(clap::error::ErrorKind::ValueValidation),
+        );
+    }
+
+    #[test]
+    fn the_other_commands_parse() {
+        check("doctor --fix", Ok("fix: true"));
+        check("build --only bastion", Ok("only: Some(Bastion)"));
+        check(
+            "build --only site",
+            Err(clap::error::ErrorKind::InvalidValue),
+        );
+        check("test --no-lab", Ok("no_lab: true"));
+    }
+}

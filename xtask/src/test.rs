@@ -1,0 +1,57 @@
+//! `cargo xtask test`: everything that must hold before a change is taken in, quickest first.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::lab::{self, Lab};
+use crate::run::{Run, step};
+use crate::workspace::Workspace;
+
+/// Arguments of `cargo xtask test`.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Leave the lab out: no container engine is needed then.
+    #[arg(long)]
+    no_lab: bool,
+}
+
+/// Runs the command. Stops at the first step that fails; the lab's exit code is its own.
+pub(crate) fn run(workspace: &Workspace, test: &Test) -> Result<ExitCode> {
+    let cargo = |args: &[&str]| {
+        let mut command = workspace.cargo();
+        // The scenarios are a test target as well; without this they say that they are skipped.
+        command.args(args).env_remove(lab::SWITCH);
+        command
+    };
+    let steps: [(&str, Command); 3] = [
+        ("test: format", cargo(&["fmt", "--all", "--check"])),
+        (
+            "test: clippy",
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "--deny",
+                "warnings",
+            ]),
+        ),
+        (
+            "test: unit and integration tests",
+            cargo(&["test", "--workspace"]),
+        ),
+    ];
+    for (name, mut command) in steps {
+        if let Err(err) = step(name, || command.run()) {
+            eprintln!("error: {name}: {err:#}");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    if test.no_lab {
+        println!("the lab was not run (--no-lab)");
+        return Ok(ExitCode::SUCCESS);
+    }
+    lab::run(workspace, &Lab::default())
+}
