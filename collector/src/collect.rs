@@ -1,0 +1,169 @@
+//! The loop: source to points to database to confirmation.
+//!
+//! - A message is confirmed after its points are in the database, or it is among the dead letters,
+//!   and in the order of arrival: batches may be written out of turn, never confirmed so.
+//! - Everything is bounded: one open batch, two on their way, and the source's own window and
+//!   memory. While the database is away nothing more is taken.
+//! - Told to stop, it takes nothing new, writes what is here, confirms it, says goodbye. What
+//!   the database does not take within [`GRACE`] is not confirmed and comes again.
+
+mod batch;
+mod status;
+mod store;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::dead_letter::{DeadLetters, LARGEST_FILE};
+use crate::fleet::Fleet;
+use crate::source::Source;
+use crate::source::broker::Broker;
+use batch::{Batch, Limits};
+pub use status::{Counters, Status};
+use store::{Store, Stored};
+
+/// How long stopping may take.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Requests to the database at the same time: one is written while the next is made.
+const ON_THEIR_WAY: usize = 2;
+
+const REPORT: Duration = Duration::from_secs(10);
+
+/// Reads the broker of the settings until `shutdown`.
+///
+/// # Errors
+/// When the state folder or the settings cannot be used, or the source ends by itself.
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> anyhow::Result<Counters> {
+    let letters = DeadLetters::open(&config.state, LARGEST_FILE).context("keeping dead letters")?;
+    let database = Database::new(&config.database)?;
+    let fleet = Arc::new(Fleet::new(config.site, config.meters));
+    let source = Broker::start(&config.broker, Arc::clone(&fleet));
+    let limits = Limits {
+        lines: config.database.batch_lines,
+        // Half a window is on its way while the other half comes in.
+        messages: (source.window() / 2).max(1),
+        time: config.database.batch_time,
+    };
+    let status = Status::new(fleet.site(), "broker", &config.state);
+    let store = Store::new(database, letters, Arc::clone(&fleet));
+    let collector = Collector {
+        fleet,
+        source,
+        limits,
+        store: Arc::new(store),
+        open: Batch::new(),
+        on_their_way: VecDeque::new(),
+        counters: Counters::default(),
+        status,
+    };
+    collector.run(shutdown).await
+}
+
+struct Collector<S: Source> {
+    fleet: Arc<Fleet>,
+    source: S,
+    limits: Limits,
+    store: Arc<Store>,
+    open: Batch<S::Receipt>,
+    on_their_way: VecDeque<JoinHandle<Stored<S::Receipt>>>,
+    counters: Counters,
+    status: Status,
+}
+
+impl<S: Source> Collector<S> {
+    async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<Counters> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut reports = interval(REPORT);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Set when told to stop.
+        let mut deadline: Option<Instant> = None;
+        let mut drained = false;
+        while !(drained && self.open.is_empty() && self.on_their_way.is_empty()) {
+            let full = self.open.is_full(&self.limits);
+            let room = self.on_their_way.len() < ON_THEIR_WAY;
+            let pending = room && !self.open.is_empty();
+            if pending && (full || drained) {
+                self.send();
+                continue;
+            }
+            tokio::select! {
+                () = &mut shutdown, if deadline.is_none() => {
+                    info!("stopping: nothing new is taken");
+                    self.source.stop();
+                    deadline = Some(Instant::now() + GRACE);
+                }
+                stored = front(&mut self.on_their_way) => {
+                    self.on_their_way.pop_front();
+                    self.stored(stored.context("writing a batch")?);
+                }
+                () = sleep_until(self.open.due(&self.limits)), if pending => self.send(),
+                arrival = self.source.next(), if !full && !drained => match arrival {
+                    Some(arrival) => self.open.take(arrival, &self.fleet, &mut self.counters),
+                    None if deadline.is_some() => drained = true,
+                    None => bail!("the source ended by itself"),
+                },
+                _ = reports.tick() => self.report(),
+                () = at(deadline) => {
+                    let waiting = self.counters.received.saturating_sub(self.counters.confirmed);
+                    warn!(waiting, "the database did not take everything in time; what was not written comes again");
+                    break;
+                }
+            }
+        }
+        for task in &self.on_their_way {
+            task.abort();
+        }
+        self.report();
+        self.source.close().await;
+        info!("stopped");
+        Ok(self.counters)
+    }
+
+    fn send(&mut self) {
+        let batch = std::mem::replace(&mut self.open, Batch::new());
+        let store = Arc::clone(&self.store);
+        self.on_their_way
+            .push_back(tokio::spawn(async move { store.store(batch).await }));
+    }
+
+    fn stored(&mut self, stored: Stored<S::Receipt>) {
+        self.counters.points_written += stored.written;
+        self.counters.points_refused += stored.refused;
+        self.counters.set_aside += stored.set_aside;
+        self.counters.confirmed += u64::try_from(stored.receipts.len()).unwrap_or(u64::MAX);
+        self.source.confirm(stored.receipts);
+    }
+
+    fn report(&mut self) {
+        self.counters.source = self.source.tally();
+        self.counters.letters_overwritten = self.store.overwritten();
+        self.status.report(&self.counters, SystemTime::now());
+    }
+}
+
+/// The oldest batch, when it is done.
+async fn front<T>(tasks: &mut VecDeque<JoinHandle<T>>) -> Result<T, tokio::task::JoinError> {
+    match tasks.front_mut() {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

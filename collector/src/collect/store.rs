@@ -1,0 +1,132 @@
+//! Brings one batch to its end: every line in the database, or its message among the dead letters.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::{error, warn};
+
+use super::batch::Batch;
+use crate::database::{Database, Refused};
+use crate::dead_letter::{DeadLetters, Letter};
+use crate::fleet::Fleet;
+use crate::patience::Patience;
+
+/// Where batches go.
+pub(super) struct Store {
+    database: Database,
+    letters: Arc<Mutex<DeadLetters>>,
+    fleet: Arc<Fleet>,
+}
+
+/// What became of a batch.
+pub(super) struct Stored<R> {
+    /// Of all its messages, in the order of arrival.
+    pub(super) receipts: Vec<R>,
+    /// Lines in the database.
+    pub(super) written: u64,
+    /// Lines that the database refused.
+    pub(super) refused: u64,
+    /// Messages among the dead letters.
+    pub(super) set_aside: u64,
+}
+
+impl Store {
+    pub(super) fn new(database: Database, letters: DeadLetters, fleet: Arc<Fleet>) -> Self {
+        Self {
+            database,
+            letters: Arc::new(Mutex::new(letters)),
+            fleet,
+        }
+    }
+
+    /// How many dead letters were overwritten.
+    pub(super) fn overwritten(&self) -> u64 {
+        self.letters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .overwritten()
+    }
+
+    /// Waits as long as it takes.
+    pub(super) async fn store<R>(&self, batch: Batch<R>) -> Stored<R> {
+        let refused = self.database.write(&batch.lines).await;
+        let letters = self.letters(&batch, &refused);
+        let set_aside = count(letters.len());
+        self.keep(letters).await;
+        Stored {
+            written: count(batch.owners.len().saturating_sub(refused.len())),
+            refused: count(refused.len()),
+            set_aside,
+            receipts: batch
+                .arrivals
+                .into_iter()
+                .map(|arrival| arrival.receipt)
+                .collect(),
+        }
+    }
+
+    /// One letter for each message that has a reason, however many of its lines were refused.
+    fn letters<R>(&self, batch: &Batch<R>, refused: &[Refused]) -> Vec<Letter> {
+        let mut reasons: BTreeMap<usize, String> = batch.not_understood.iter().cloned().collect();
+        for Refused { line, reason } in refused {
+            if let Some(message) = batch.owners.get(*line) {
+                reasons
+                    .entry(*message)
+                    .or_insert_with(|| format!("the database refuses it: {reason}"));
+            }
+        }
+        reasons
+            .into_iter()
+            .filter_map(|(message, reason)| {
+                let arrival = batch.arrivals.get(message)?;
+                let meter = self.fleet.find(&arrival.topic);
+                Some(Letter {
+                    time_ns: arrival.time_ns,
+                    meter: meter.map(|(_, meter)| meter.id.clone()),
+                    topic: arrival.topic.clone(),
+                    payload: arrival.payload.clone(),
+                    reason,
+                })
+            })
+            .collect()
+    }
+
+    /// Nothing is confirmed before this is done, so a full disk stops the collector, not a reading.
+    async fn keep(&self, letters: Vec<Letter>) {
+        let Some(first) = letters.first() else {
+            return;
+        };
+        warn!(
+            messages = letters.len(),
+            topic = first.topic,
+            reason = first.reason,
+            "set aside; the reason is that of the first"
+        );
+        let letters = Arc::new(letters);
+        let mut patience = Patience::new();
+        loop {
+            let (file, letters) = (Arc::clone(&self.letters), Arc::clone(&letters));
+            let kept = tokio::task::spawn_blocking(move || {
+                file.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .keep(&letters)
+            });
+            let problem = match kept.await {
+                Ok(Ok(())) => return,
+                Ok(Err(failure)) => failure.to_string(),
+                Err(broken) => broken.to_string(),
+            };
+            let wait = patience.next_wait();
+            error!(
+                problem,
+                ?wait,
+                "dead letters cannot be kept, and nothing is confirmed until they are; look at the disk of the state folder"
+            );
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,59 @@
+//! Where messages come from. A source hands on messages with their time of arrival, and is told
+//! which of them are stored; what they mean is left to `points`.
+
+pub mod broker;
+mod burst;
+mod redelivery;
+mod subscription;
+
+use serde::Serialize;
+
+/// One message.
+#[derive(Debug)]
+pub struct Arrival<R> {
+    /// The whole topic.
+    pub topic: String,
+    /// As it came.
+    pub payload: Vec<u8>,
+    /// When it arrived, in ns since 1970.
+    pub time_ns: i64,
+    /// What the source must get back once the message is stored.
+    pub receipt: R,
+}
+
+/// What a source counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Whether messages can come right now.
+    pub connected: bool,
+    /// Retained messages: replayed at subscribing, no arrivals, not stored.
+    pub retained: u64,
+    /// Messages that came again because their acknowledgement did not get through.
+    pub redelivered: u64,
+    /// How often the source had forgotten what it owed to the collector.
+    pub sessions_lost: u64,
+}
+
+/// A stream of messages that are kept by the other side until they are confirmed.
+pub trait Source: Send {
+    /// Stands for one message until it is confirmed.
+    type Receipt: Send + 'static;
+
+    /// The next message; nothing when the source has ended. May be dropped while it waits.
+    fn next(&mut self) -> impl Future<Output = Option<Arrival<Self::Receipt>>> + Send;
+
+    /// These messages are stored, and need not be kept any longer. In the order of arrival.
+    fn confirm(&mut self, receipts: Vec<Self::Receipt>);
+
+    /// How many messages it hands on before one must be confirmed.
+    fn window(&self) -> usize;
+
+    /// What it counted.
+    fn tally(&self) -> Tally;
+
+    /// Takes nothing new; `next` still hands on what is already here, and then ends.
+    fn stop(&mut self);
+
+    /// Passes the last confirmations on and says goodbye.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
