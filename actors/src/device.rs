@@ -244,21 +244,11 @@ pub fn readings(model: Model, report: &Report) -> Vec<Reading> {
         Report::Announce { shared: false } if model.is_gen1() => {
             vec![device("fw", Value::Text(model.firmware().to_owned()))]
         }
-        Report::Info {
-            uptime_s, sample, ..
-        } => {
-            let mut readings = vec![
-                device("rssi_dbm", Value::Number(f64::from(RSSI_DBM))),
-                device("uptime_s", Value::Number(f64::from(*uptime_s))),
-            ];
-            if model == Model::PlugS {
-                readings.push(device(
-                    "temperature_c",
-                    Value::Number(sample.temperature_c.si),
-                ));
-            }
-            readings
-        }
+        // What else it tells has topics of its own, which come in the same burst.
+        Report::Info { uptime_s, .. } => vec![
+            device("rssi_dbm", Value::Number(f64::from(RSSI_DBM))),
+            device("uptime_s", Value::Number(f64::from(*uptime_s))),
+        ],
         Report::Set(sample) => set_readings(model, sample),
         Report::Counters(sample) => {
             let total = sample.total;

@@ -60,10 +60,10 @@ async fn delivery(stage: &Stage) -> Result<String> {
     let mut all = fleet_of(lab, PERIOD_MS, Some(DURATION_MS))?;
     all.meters.truncate(PUBLISHING);
     fleet::install(&lab.meters, &all).await?;
-    let summary = fleet::publish(&lab.meters)
-        .await?
-        .success()
-        .context("the fleet")?;
+    let published = fleet::publish(&lab.meters).await?;
+    ensure!(published.code == 0, "the fleet ended with {}: {}", published.code, published.stderr);
+    let complaints = published.stderr.lines().rev().take(3).collect::<Vec<_>>().join("; ");
+    let summary = format!("{} {complaints}", published.stdout.trim());
     let sent = judge::sent(&fleet::ledger(&lab.meters).await?);
     let devices: BTreeSet<&str> = sent.keys().map(|(device, ..)| device.as_str()).collect();
     ensure!(

@@ -84,8 +84,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What the fleet sent. Readings that a meter dropped itself are none; a reading that is told
-/// twice within one burst (a firmware version in two topics) is one.
+/// What the fleet sent. Readings that a meter dropped itself are none; what a meter tells of
+/// itself twice within one burst (that it is online, its firmware) is one reading.
 #[must_use]
 pub fn sent(ledger: &[Line]) -> Readings {
     let mut readings = Readings::new();
@@ -105,7 +105,7 @@ pub fn sent(ledger: &[Line]) -> Readings {
             .iter()
             .rev()
             .take_while(|earlier| entry.at_ns.abs_diff(earlier.at_ns) < TOLERANCE_NS / 2);
-        if !entry.unique && told.into_iter().any(|earlier| earlier.value == entry.value) {
+        if entry.measurement == "device" && !entry.unique && told.into_iter().any(|earlier| earlier.value == entry.value) {
             continue;
         }
         list.push(Reading {

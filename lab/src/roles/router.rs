@@ -33,6 +33,8 @@ pub async fn become_router(node: &Node, topology: &Topology) -> Result<()> {
             "--no-hosts",
             "--user=root",
             "--log-facility=-",
+            // It answers for names of its own, also that it has no IPv6 address for one.
+            "--local=/net/",
             &name,
         ],
     )
