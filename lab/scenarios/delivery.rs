@@ -61,8 +61,19 @@ async fn delivery(stage: &Stage) -> Result<String> {
     all.meters.truncate(PUBLISHING);
     fleet::install(&lab.meters, &all).await?;
     let published = fleet::publish(&lab.meters).await?;
-    ensure!(published.code == 0, "the fleet ended with {}: {}", published.code, published.stderr);
-    let complaints = published.stderr.lines().rev().take(3).collect::<Vec<_>>().join("; ");
+    ensure!(
+        published.code == 0,
+        "the fleet ended with {}: {}",
+        published.code,
+        published.stderr
+    );
+    let complaints = published
+        .stderr
+        .lines()
+        .rev()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join("; ");
     let summary = format!("{} {complaints}", published.stdout.trim());
     let sent = judge::sent(&fleet::ledger(&lab.meters).await?);
     let devices: BTreeSet<&str> = sent.keys().map(|(device, ..)| device.as_str()).collect();

@@ -84,8 +84,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What the fleet sent. Readings that a meter dropped itself are none; what a meter tells of
-/// itself twice within one burst (that it is online, its firmware) is one reading.
+/// What the fleet sent. Readings that a meter dropped itself are none.
 #[must_use]
 pub fn sent(ledger: &[Line]) -> Readings {
     let mut readings = Readings::new();
@@ -100,15 +99,7 @@ pub fn sent(ledger: &[Line]) -> Readings {
             entry.channel.clone(),
             entry.field.clone(),
         );
-        let list = readings.entry(series).or_default();
-        let told = list
-            .iter()
-            .rev()
-            .take_while(|earlier| entry.at_ns.abs_diff(earlier.at_ns) < TOLERANCE_NS / 2);
-        if entry.measurement == "device" && !entry.unique && told.into_iter().any(|earlier| earlier.value == entry.value) {
-            continue;
-        }
-        list.push(Reading {
+        readings.entry(series).or_default().push(Reading {
             at_ns: entry.at_ns,
             value: entry.value.clone(),
         });

@@ -1,0 +1,346 @@
+//! The tables of a site file with every value good by itself and its place beside it.
+//! How the values fit together is checked in `networks` and `meters`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::page::{List, Page, Place, Written};
+use super::table::{Key, Table};
+use super::value::host::{address, endpoint, host, interface, network, router, ssh, url};
+use super::value::meter::{id, model, prefix};
+use super::value::{choice, label, word};
+use super::{Bastion, Database, Endpoint, Lan, Outbound, Placement, Reader, ReaderKind, Site};
+use crate::meter::{Meter, Model, Source};
+
+/// No household has more bastions or reading programs.
+const MOST_MACHINES: usize = 64;
+/// The broker, the firewall's sets and the Pi's memory are measured for far fewer.
+const MOST_METERS: usize = 10_000;
+
+const ADMINS: Key = Key("admins", "[\"192.168.1.10\"]");
+const READERS: Key = Key("readers", "[\"192.168.1.20\"]");
+const NETWORKS: Key = Key("networks", "[\"192.168.1.0/24\"]");
+const NAME: Key = Key("name", "\"home\"");
+
+/// What is absent was missing or bad, and has been noted.
+pub(super) struct SiteDraft {
+    name: Option<Written<String>>,
+    pub(super) public: Option<Written<Endpoint>>,
+    pub(super) lan: Option<LanDraft>,
+    pub(super) bastions: Vec<BastionDraft>,
+    outbound: Option<OutboundDraft>,
+    database: Option<DatabaseDraft>,
+    pub(super) readers: Vec<ReaderDraft>,
+    pub(super) meters: Vec<MeterDraft>,
+}
+
+pub(super) struct LanDraft {
+    pub(super) networks: List<IpNet>,
+    pub(super) admins: List<IpAddr>,
+    pub(super) readers: List<IpAddr>,
+}
+
+pub(super) struct BastionDraft {
+    /// Of the whole table.
+    pub(super) place: Place,
+    pub(super) name: Option<Written<String>>,
+    pub(super) ssh: Option<Written<String>>,
+    pub(super) placement: Option<Written<Placement>>,
+    interface: Option<Written<String>>,
+    pub(super) addresses: List<IpAddr>,
+    pub(super) networks: List<IpNet>,
+    pub(super) gateways: List<IpAddr>,
+    pub(super) masquerades_as: List<IpAddr>,
+}
+
+pub(super) struct OutboundDraft {
+    pub(super) resolvers: List<IpAddr>,
+    pub(super) time_servers: List<String>,
+    updates: bool,
+}
+
+struct DatabaseDraft {
+    url: Option<Written<String>>,
+    name: Option<Written<String>>,
+}
+
+pub(super) struct ReaderDraft {
+    pub(super) name: Option<Written<String>>,
+    pub(super) kind: Option<Written<ReaderKind>>,
+}
+
+pub(super) struct MeterDraft {
+    pub(super) id: Option<Written<String>>,
+    pub(super) model: Option<Written<Model>>,
+    pub(super) prefix: Option<Written<String>>,
+    location: Option<Written<String>>,
+    pub(super) point: Option<Written<String>>,
+    label: Option<Written<String>>,
+    customer: Option<Written<String>>,
+    pub(super) source: Option<Written<Source>>,
+}
+
+impl SiteDraft {
+    pub(super) fn read(page: &mut Page, mut top: Table) -> Self {
+        let name = page.required(&mut top, NAME, word);
+        let public = Key("public", "\"meters.example.net:1883\"");
+        let public = page.required(&mut top, public, endpoint);
+        let lan = page.section(&mut top, "lan");
+        let lan = lan.map(|table| LanDraft::read(page, table));
+        let bastions = page.sections(&mut top, "bastion", MOST_MACHINES);
+        let bastions = bastions
+            .into_iter()
+            .map(|table| BastionDraft::read(page, table))
+            .collect();
+        let outbound = page.optional_section(&mut top, "outbound");
+        let outbound = outbound.map(|table| OutboundDraft::read(page, table));
+        let database = page.section(&mut top, "database");
+        let database = database.map(|table| DatabaseDraft::read(page, table));
+        let readers = page.sections(&mut top, "reader", MOST_MACHINES);
+        let readers = readers
+            .into_iter()
+            .map(|table| ReaderDraft::read(page, table))
+            .collect();
+        let meters = page.sections(&mut top, "meter", MOST_METERS);
+        let meters = meters
+            .into_iter()
+            .map(|table| MeterDraft::read(page, table))
+            .collect();
+        page.finish(top);
+        Self {
+            name,
+            public,
+            lan,
+            bastions,
+            outbound,
+            database,
+            readers,
+            meters,
+        }
+    }
+
+    pub(super) fn outbound(&self) -> Option<&OutboundDraft> {
+        self.outbound.as_ref()
+    }
+
+    /// The site, when nothing is absent. Warnings are added by who has them.
+    pub(super) fn site(self) -> Option<Site> {
+        let lan = self.lan?;
+        let database = self.database?;
+        Some(Site {
+            name: self.name?.value,
+            public: self.public?.value,
+            lan: Lan {
+                networks: lan.networks.values(),
+                admins: lan.admins.values(),
+                readers: lan.readers.values(),
+            },
+            bastions: self
+                .bastions
+                .into_iter()
+                .map(BastionDraft::bastion)
+                .collect::<Option<_>>()?,
+            outbound: self
+                .outbound
+                .map(OutboundDraft::outbound)
+                .unwrap_or_default(),
+            database: Database {
+                url: database.url?.value,
+                name: database.name?.value,
+            },
+            readers: self
+                .readers
+                .into_iter()
+                .map(ReaderDraft::reader)
+                .collect::<Option<_>>()?,
+            meters: self
+                .meters
+                .into_iter()
+                .map(MeterDraft::meter)
+                .collect::<Option<_>>()?,
+            warnings: Vec::new(),
+        })
+    }
+}
+
+impl LanDraft {
+    fn read(page: &mut Page, mut table: Table) -> Self {
+        let draft = Self {
+            networks: page.required_list(&mut table, NETWORKS, network),
+            admins: page.required_list(&mut table, ADMINS, address),
+            readers: page.required_list(&mut table, READERS, address),
+        };
+        page.finish(table);
+        draft
+    }
+}
+
+impl BastionDraft {
+    fn read(page: &mut Page, mut table: Table) -> Self {
+        let placements = |text: &str| {
+            choice(
+                text,
+                &[
+                    (
+                        "dmz",
+                        Placement::Dmz,
+                        "a segment of its own behind the router",
+                    ),
+                    ("flat", Placement::Flat, "on the LAN itself"),
+                ],
+            )
+        };
+        let draft = Self {
+            place: table.place.clone(),
+            name: page.required(&mut table, Key("name", "\"pi\""), word),
+            ssh: page.required(&mut table, Key("ssh", "\"pi@192.168.2.2\""), ssh),
+            placement: page.required(&mut table, Key("placement", "\"dmz\""), placements),
+            interface: page.required(&mut table, Key("interface", "\"eth0\""), interface),
+            addresses: page.required_list(
+                &mut table,
+                Key("addresses", "[\"192.168.2.2\"]"),
+                address,
+            ),
+            networks: page.required_list(
+                &mut table,
+                Key("networks", "[\"192.168.2.0/24\"]"),
+                network,
+            ),
+            gateways: page.required_list(&mut table, Key("gateways", "[\"192.168.2.1\"]"), router),
+            masquerades_as: page.optional_list(
+                &mut table,
+                Key("masquerades_as", "[\"192.168.2.1\"]"),
+                address,
+            ),
+        };
+        page.finish(table);
+        draft
+    }
+
+    fn bastion(self) -> Option<Bastion> {
+        Some(Bastion {
+            name: self.name?.value,
+            ssh: self.ssh?.value,
+            placement: self.placement?.value,
+            interface: self.interface?.value,
+            addresses: self.addresses.values(),
+            networks: self.networks.values(),
+            gateways: self.gateways.values(),
+            masquerades_as: self.masquerades_as.values(),
+        })
+    }
+}
+
+impl OutboundDraft {
+    fn read(page: &mut Page, mut table: Table) -> Self {
+        let servers = Key("time_servers", "[\"0.debian.pool.ntp.org\"]");
+        let draft = Self {
+            resolvers: page.optional_list(
+                &mut table,
+                Key("resolvers", "[\"192.168.2.1\"]"),
+                address,
+            ),
+            time_servers: page.optional_list(&mut table, servers, host),
+            updates: page.flag(&mut table, Key("updates", "true")),
+        };
+        page.finish(table);
+        draft
+    }
+
+    fn outbound(self) -> Outbound {
+        Outbound {
+            resolvers: self.resolvers.values(),
+            time_servers: self.time_servers.values(),
+            updates: self.updates,
+        }
+    }
+}
+
+impl DatabaseDraft {
+    fn read(page: &mut Page, mut table: Table) -> Self {
+        let draft = Self {
+            url: page.required(&mut table, Key("url", "\"http://192.168.1.20:8086\""), url),
+            name: page.required(&mut table, Key("name", "\"energy\""), word),
+        };
+        page.finish(table);
+        draft
+    }
+}
+
+impl ReaderDraft {
+    fn read(page: &mut Page, mut table: Table) -> Self {
+        let kinds = |text: &str| {
+            let kinds = [
+                ("collector", ReaderKind::Collector, "this project's own"),
+                ("program", ReaderKind::Program, "any other"),
+            ];
+            choice(text, &kinds)
+        };
+        let draft = Self {
+            name: page.required(&mut table, Key("name", "\"collector\""), word),
+            kind: page.required(&mut table, Key("kind", "\"collector\""), kinds),
+        };
+        page.finish(table);
+        draft
+    }
+
+    fn reader(self) -> Option<Reader> {
+        Some(Reader {
+            name: self.name?.value,
+            kind: self.kind?.value,
+        })
+    }
+}
+
+impl MeterDraft {
+    fn read(page: &mut Page, mut table: Table) -> Self {
+        let sources = |text: &str| {
+            choice(
+                text,
+                &[
+                    (
+                        "status",
+                        Source::Status,
+                        "whole readings; needs status_ntf on the meter",
+                    ),
+                    (
+                        "events",
+                        Source::Events,
+                        "changes only, as meters do out of the box",
+                    ),
+                ],
+            )
+        };
+        let prefixes = Key("prefix", "\"shellies/shellyem-D3B45C\"");
+        let draft = Self {
+            id: page.required(&mut table, Key("id", "\"shellyem-D3B45C\""), id),
+            model: page.required(&mut table, Key("model", "\"shellyem\""), model),
+            prefix: page.optional(&mut table, prefixes, prefix),
+            location: page.required(&mut table, Key("location", "\"barn\""), label),
+            point: page.required(&mut table, Key("point", "\"barn-supply\""), label),
+            label: page.optional(&mut table, Key("label", "\"Barn, main supply\""), label),
+            customer: page.optional(&mut table, Key("customer", "\"Miller\""), label),
+            source: page.optional(&mut table, Key("source", "\"status\""), sources),
+        };
+        page.finish(table);
+        draft
+    }
+
+    fn meter(self) -> Option<Meter> {
+        let (id, model) = (self.id?.value, self.model?.value);
+        Some(Meter {
+            prefix: match self.prefix {
+                Some(prefix) => prefix.value,
+                None => model.default_prefix(&id),
+            },
+            id,
+            model,
+            location: self.location?.value,
+            point: self.point?.value,
+            label: self.label.map(|label| label.value),
+            customer: self.customer.map(|customer| customer.value),
+            source: self.source.map(|source| source.value).unwrap_or_default(),
+        })
+    }
+}
