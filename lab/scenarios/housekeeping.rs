@@ -1,8 +1,14 @@
 //! The bastion's own commands, and the lab's promise to leave nothing behind.
 
+use std::process::Stdio;
+
 use anyhow::{Context as _, Result, ensure};
 use lab::roles::bastion;
+use lab::sweep::{Reach, belongings, sweep};
 use site::manifest::{FLOWS_PATH, TABLE};
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
 use crate::shared::{Scenario, Stage, scenario};
 
@@ -13,6 +19,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             "bastion::verify_holds_and_finds_what_was_changed",
             verifying
         ),
+        scenario!("lab::what_a_killed_lab_leaves_is_swept", sweeping),
         scenario!("bastion::a_damaged_folder_changes_nothing", damaged),
     ]
 }
@@ -128,4 +135,48 @@ async fn damaged(stage: &Stage) -> Result<String> {
         after.stdout
     );
     Ok(refused.stderr.lines().last().unwrap_or_default().to_owned())
+}
+
+/// Another lab is begun and killed; ours stands beside it all the time.
+async fn sweeping(stage: &Stage) -> Result<String> {
+    let engine = &stage.lab.engine;
+    let mut other = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .arg("wait-to-be-killed")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("starting another lab")?;
+    let mut owner = String::new();
+    let output = other.stdout.take().context("the other lab has no output")?;
+    BufReader::new(output)
+        .read_line(&mut owner)
+        .await
+        .context("waiting for the other lab")?;
+    let owner = owner.trim();
+    let own = belongings(engine, &engine.owner).await?;
+    sweep(engine, Reach::Abandoned).await?;
+    let alive = belongings(engine, owner).await?;
+    ensure!(
+        alive.len() == 4,
+        "a lab that lives was swept, or never stood: {alive:?}"
+    );
+    other.kill().await.context("killing the other lab")?;
+    let left = belongings(engine, owner).await?;
+    ensure!(
+        left == alive,
+        "proves nothing: killed, the other lab left only {left:?}"
+    );
+    let swept = sweep(engine, Reach::Abandoned).await?;
+    let still = belongings(engine, owner).await?;
+    ensure!(
+        still.is_empty(),
+        "after a sweep of {swept:?} there is still {still:?}"
+    );
+    ensure!(
+        belongings(engine, &engine.owner).await? == own,
+        "the sweep took something of a lab that lives"
+    );
+    Ok(format!(
+        "SIGKILL left {left:?}; the next sweep took it, and nothing of ours"
+    ))
 }

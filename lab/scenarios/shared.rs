@@ -1,7 +1,6 @@
 //! One lab for all scenarios, stood up by the first that needs it.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 
 use anyhow::{Context as _, Result};
@@ -110,9 +109,7 @@ impl Shared {
                 }
                 Err(error) => {
                     let reason = self.blame(&error);
-                    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/lab");
-                    let saved =
-                        diagnostics::save(&stage.lab, &folder, scenario.name, &reason).await;
+                    let saved = diagnostics::save(&stage.lab, scenario.name, &reason).await;
                     let saved = match saved {
                         Ok(folder) => format!("logs, rulesets and counters: {}", folder.display()),
                         Err(error) => format!("and the evidence could not be saved: {error:#}"),
@@ -127,17 +124,9 @@ impl Shared {
     async fn set(&self) -> Option<Stage> {
         let stage = async {
             let lab = Lab::start(self.artifacts.clone(), delivery::METERS).await?;
-            let matrix = if self.measure {
-                Some(Matrix::measure(&lab).await)
-            } else {
-                None
-            };
-            let matrix = match matrix.transpose() {
-                Ok(matrix) => matrix,
-                Err(error) => {
-                    lab.end().await?;
-                    return Err(error);
-                }
+            let matrix = match self.measure {
+                true => Some(self.measured(&lab).await?),
+                false => None,
             };
             Ok(Stage {
                 lab,
@@ -150,6 +139,17 @@ impl Shared {
             .await
             .map_err(|error| eprintln!("the lab does not come up: {}", self.blame(&error)))
             .ok()
+    }
+
+    async fn measured(&self, lab: &Lab) -> Result<Matrix> {
+        match Matrix::measure(lab).await {
+            Ok(matrix) => Ok(matrix),
+            Err(error) => {
+                let saved = diagnostics::save(lab, "matrix", &format!("{error:#}")).await;
+                lab.end().await?;
+                Err(error.context(format!("making every attempt ({saved:?})")))
+            }
+        }
     }
 
     /// The message of a failure; it names the rule that was taken out, and what it promised.

@@ -21,13 +21,18 @@ const LOOKS: [(&str, &str); 4] = [
     ),
 ];
 
+/// Below `target/`, which git ignores.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab")
+}
+
 /// Saves what can be had and returns the folder. Goes on when a look fails: the failure is
 /// written where the look would have been.
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub async fn save(lab: &Lab, folder: &Path, scenario: &str, reason: &str) -> Result<PathBuf> {
-    let folder = folder
+pub async fn save(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
+    let folder = folder()
         .join(&lab.engine.name)
         .join(scenario.replace("::", "-"));
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;

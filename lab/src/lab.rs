@@ -12,6 +12,7 @@ use site::flow::Policy;
 use site::{Bastion, Site};
 
 use crate::artifacts::Artifacts;
+use crate::diagnostics;
 use crate::engine::Engine;
 use crate::node::{Node, Plug, Upload};
 use crate::roles::{bastion, collector, database, guide, join, router, witness};
@@ -21,6 +22,8 @@ use crate::topology::{self, Segment, Topology};
 
 /// The machines and everything known about them.
 pub struct Lab {
+    /// What was done since the lab began.
+    pub steps: Steps,
     /// What was built.
     pub artifacts: Artifacts,
     /// The container engine.
@@ -142,6 +145,7 @@ impl Lab {
         };
         steps.done("machines");
         let lab = Lab {
+            steps,
             engine: engine.clone(),
             artifacts,
             site,
@@ -160,11 +164,19 @@ impl Lab {
             home_server,
             topology,
         };
-        lab.wire().await?;
-        steps.done("routes and listeners");
-        lab.install().await?;
-        steps.done("bastion, database and collector");
+        if let Err(error) = lab.equip().await {
+            let saved = diagnostics::save(&lab, "start", &format!("{error:#}")).await;
+            return Err(error.context(format!("equipping the machines ({saved:?})")));
+        }
         Ok(lab)
+    }
+
+    async fn equip(&self) -> Result<()> {
+        self.wire().await?;
+        self.steps.done("routes and listeners");
+        self.install().await?;
+        self.steps.done("bastion, database and collector");
+        Ok(())
     }
 
     /// Routes, names, listeners and witnesses.
@@ -355,14 +367,15 @@ fn applied_policy(site: &Site, bastion: &Bastion, without: Option<&str>) -> Resu
 }
 
 /// Says what was done and how long it took.
-struct Steps(Instant);
+pub struct Steps(Instant);
 
 impl Steps {
     fn begin() -> Steps {
         Steps(Instant::now())
     }
 
-    fn done(&self, what: &str) {
+    /// Prints the time since the beginning, and what was done by now.
+    pub fn done(&self, what: &str) {
         eprintln!("[{:5.1} s] {what}", self.0.elapsed().as_secs_f32());
     }
 }

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use lab::artifacts::Artifacts;
 use lab::engine::Engine;
+use lab::node::Node;
 use lab::roles::fleet;
 use lab::sweep::{Reach, sweep};
+use lab::topology::{self, Topology};
 use lab::{Lab, live};
 
 const METERS: usize = 10;
@@ -24,6 +26,7 @@ async fn main() -> ExitCode {
             Err(_) => Err(anyhow::anyhow!("--meters {count} is no number")),
         },
         ["clean"] => clean().await,
+        ["wait-to-be-killed"] => wait_to_be_killed().await,
         _ => {
             eprintln!("usage: cargo xtask lab up [--meters N] | cargo xtask lab clean");
             return ExitCode::from(2);
@@ -56,6 +59,19 @@ async fn up(meters: usize) -> Result<()> {
     let watched = live::watch(&lab).await;
     lab.end().await?;
     watched
+}
+
+/// For the scenario that shows what becomes of a lab whose owner is killed: makes one network with
+/// one machine, says so, and waits.
+async fn wait_to_be_killed() -> Result<()> {
+    let artifacts = Artifacts::read(|name| std::env::var(name).ok())?
+        .context("this is for a scenario of the lab")?;
+    let engine = Engine::connect(false).await?;
+    let topology = Topology::create(&engine).await?;
+    let plug = topology.wan.plug(topology::STRANGER);
+    Node::start(&engine, "doomed", &artifacts.node_image, &[plug]).await?;
+    println!("{}", engine.owner);
+    std::future::pending().await
 }
 
 async fn clean() -> Result<()> {

@@ -102,8 +102,6 @@ pub struct Matrix {
     pub on: Arm,
     /// With the policy less its last outgoing refusal: what the others leave over is let out.
     pub open_end: Arm,
-    /// How many packets each rule counted while the policy was on.
-    pub counters: Vec<(String, u64)>,
 }
 
 /// The policy as it would be if everything were let out behind the refusals: without the last of
@@ -132,21 +130,28 @@ impl Matrix {
     pub async fn measure(lab: &Lab) -> Result<Matrix> {
         let cases = cases(lab);
         bastion::remove_policy(&lab.bastion).await?;
-        let off = arm(lab, &cases).await.context("without the policy");
+        let off = arm(lab, &cases, &Sender::ALL)
+            .await
+            .context("without the policy");
+        lab.steps.done("attempts without the policy");
         apply(lab, &lab.policy).await?;
         let off = off?;
-        let on = arm(lab, &cases).await.context("with the policy")?;
-        let counters = bastion::counters(&lab.bastion).await?;
+        let on = arm(lab, &cases, &Sender::ALL)
+            .await
+            .context("with the policy")?;
+        lab.steps.done("attempts with the policy");
         apply(lab, &open_end(&lab.policy)).await?;
-        let open_end = arm(lab, &cases).await.context("with the rest let out");
+        let open_end = arm(lab, &cases, &[Sender::Bastion])
+            .await
+            .context("with the rest let out");
         apply(lab, &lab.policy).await?;
         let open_end = open_end?;
+        lab.steps.done("attempts with the rest let out");
         Ok(Matrix {
             cases,
             off,
             on,
             open_end,
-            counters,
         })
     }
 }
@@ -161,7 +166,7 @@ async fn apply(lab: &Lab, policy: &Policy) -> Result<()> {
     Ok(())
 }
 
-async fn arm(lab: &Lab, cases: &[Case]) -> Result<Arm> {
+async fn arm(lab: &Lab, cases: &[Case], senders: &[Sender]) -> Result<Arm> {
     // Neighbours found in an earlier state must not help in this one.
     lab.bastion
         .run(&["ip", "-6", "neigh", "flush", "dev", "eth0"])
@@ -170,7 +175,8 @@ async fn arm(lab: &Lab, cases: &[Case]) -> Result<Arm> {
         .run(&["ip", "-6", "neigh", "flush", "dev", "eth1"])
         .await?;
     try_join_all(lab.witnesses().map(|(node, _)| witness::forget(node))).await?;
-    let outcomes = try_join_all(Sender::ALL.map(|sender| async move {
+    let outcomes = try_join_all(senders.iter().map(|sender| async move {
+        let sender = *sender;
         let (node, user) = sender.node(lab);
         let targets: Vec<Target> = cases
             .iter()

@@ -3,7 +3,7 @@
 //! Labs whose owner lives are left alone, so two may run at once. Labs that were kept on purpose
 //! are left alone too, except when asked for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context as _, Result};
 use bollard::query_parameters::{
@@ -29,7 +29,6 @@ pub enum Reach {
 /// # Errors
 /// When the engine cannot be asked, or refused to remove something.
 pub async fn sweep(engine: &Engine, reach: Reach) -> Result<Vec<String>> {
-    let filters = HashMap::from([("label".to_owned(), vec![OWNER_LABEL.to_owned()])]);
     let (mut removed, mut failed) = (Vec::new(), Vec::new());
     let mut note = |name: String, outcome: Result<(), bollard::errors::Error>| match outcome {
         Ok(()) => removed.push(name),
@@ -39,6 +38,86 @@ pub async fn sweep(engine: &Engine, reach: Reach) -> Result<Vec<String>> {
         }) => {}
         Err(error) => failed.push(format!("{name}: {error}")),
     };
+    let (containers, networks) = made_by_labs(engine).await?;
+    for thing in containers
+        .iter()
+        .filter(|thing| thing.is_in_reach(engine, reach))
+    {
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(true)
+            .build();
+        let outcome = engine
+            .docker
+            .remove_container(&thing.id, Some(options))
+            .await;
+        note(thing.name.clone(), outcome);
+    }
+    for thing in networks
+        .iter()
+        .filter(|thing| thing.is_in_reach(engine, reach))
+    {
+        note(
+            thing.name.clone(),
+            engine.docker.remove_network(&thing.id).await,
+        );
+    }
+    if failed.is_empty() {
+        Ok(removed)
+    } else {
+        Err(anyhow::anyhow!("could not remove {}", failed.join("; ")))
+    }
+}
+
+/// Names of everything that stands and belongs to one owner.
+///
+/// # Errors
+/// When the engine cannot be asked.
+pub async fn belongings(engine: &Engine, owner: &str) -> Result<BTreeSet<String>> {
+    let (containers, networks) = made_by_labs(engine).await?;
+    let all = containers.into_iter().chain(networks);
+    Ok(all
+        .filter(|thing| thing.owner == owner)
+        .map(|thing| thing.name)
+        .collect())
+}
+
+/// A container or network that a lab made.
+struct Thing {
+    id: String,
+    name: String,
+    owner: String,
+    kept: bool,
+}
+
+impl Thing {
+    fn new(
+        id: Option<String>,
+        name: Option<String>,
+        labels: Option<HashMap<String, String>>,
+    ) -> Option<Thing> {
+        let labels = labels?;
+        let owner = labels.get(OWNER_LABEL)?.clone();
+        Some(Thing {
+            id: id?,
+            name: name?,
+            owner,
+            kept: labels.contains_key(KEPT_LABEL),
+        })
+    }
+
+    fn is_in_reach(&self, engine: &Engine, reach: Reach) -> bool {
+        match reach {
+            Reach::Own => self.owner == engine.owner,
+            Reach::Abandoned => !self.kept && !lives(&self.owner),
+            Reach::KeptToo => !lives(&self.owner),
+        }
+    }
+}
+
+/// Containers and networks with the lab's label.
+async fn made_by_labs(engine: &Engine) -> Result<(Vec<Thing>, Vec<Thing>)> {
+    let filters = HashMap::from([("label".to_owned(), vec![OWNER_LABEL.to_owned()])]);
     let options = ListContainersOptionsBuilder::default()
         .all(true)
         .filters(&filters)
@@ -48,22 +127,6 @@ pub async fn sweep(engine: &Engine, reach: Reach) -> Result<Vec<String>> {
         .list_containers(Some(options))
         .await
         .context("listing containers")?;
-    for container in containers {
-        let (Some(id), Some(labels)) = (container.id, container.labels) else {
-            continue;
-        };
-        if is_in_reach(&labels, engine, reach) {
-            let options = RemoveContainerOptionsBuilder::default()
-                .force(true)
-                .v(true)
-                .build();
-            let name = container.names.unwrap_or_default().join(" ");
-            note(
-                name,
-                engine.docker.remove_container(&id, Some(options)).await,
-            );
-        }
-    }
     let options = ListNetworksOptionsBuilder::default()
         .filters(&filters)
         .build();
@@ -72,33 +135,16 @@ pub async fn sweep(engine: &Engine, reach: Reach) -> Result<Vec<String>> {
         .list_networks(Some(options))
         .await
         .context("listing networks")?;
-    for network in networks {
-        let (Some(id), Some(labels)) = (network.id, network.labels) else {
-            continue;
-        };
-        if is_in_reach(&labels, engine, reach) {
-            note(
-                network.name.unwrap_or_default(),
-                engine.docker.remove_network(&id).await,
-            );
-        }
-    }
-    if failed.is_empty() {
-        Ok(removed)
-    } else {
-        Err(anyhow::anyhow!("could not remove {}", failed.join("; ")))
-    }
-}
-
-fn is_in_reach(labels: &HashMap<String, String>, engine: &Engine, reach: Reach) -> bool {
-    let Some(owner) = labels.get(OWNER_LABEL) else {
-        return false;
-    };
-    match reach {
-        Reach::Own => *owner == engine.owner,
-        Reach::Abandoned => !labels.contains_key(KEPT_LABEL) && !lives(owner),
-        Reach::KeptToo => !lives(owner),
-    }
+    let containers = containers.into_iter().filter_map(|container| {
+        let name = container
+            .names
+            .and_then(|names| Some(names.first()?.trim_start_matches('/').to_owned()));
+        Thing::new(container.id, name, container.labels)
+    });
+    let networks = networks
+        .into_iter()
+        .filter_map(|network| Thing::new(network.id, network.name, network.labels));
+    Ok((containers.collect(), networks.collect()))
 }
 
 /// Whether the process that owns a lab is still the one that began it.
