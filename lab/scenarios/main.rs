@@ -43,10 +43,12 @@ fn main() -> ExitCode {
             .map(|scenario| Trial::test(scenario.name, || Ok(())).with_ignored_flag(true));
         return libtest_mimic::run(&arguments, skipped.collect()).exit_code();
     };
-    let measure = scenarios
+    let chosen: Vec<Scenario> = scenarios
         .iter()
-        .any(|scenario| scenario.needs_matrix && selected(&arguments, scenario.name));
-    let shared = match Shared::new(artifacts, measure) {
+        .filter(|scenario| selected(&arguments, scenario.name))
+        .copied()
+        .collect();
+    let shared = match Shared::new(artifacts, &chosen) {
         Ok(shared) => Arc::new(shared),
         Err(error) => {
             eprintln!("lab: {error:#}");

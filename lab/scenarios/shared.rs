@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
 use lab::artifacts::Artifacts;
@@ -81,43 +83,60 @@ pub(crate) struct Shared {
     artifacts: Artifacts,
     measure: bool,
     stage: OnceCell<Option<Stage>>,
+    /// Selected scenarios that have not ended.
+    waiting: AtomicUsize,
+    shown: Mutex<Vec<String>>,
 }
 
 impl Shared {
-    /// Nothing is started yet. `measure`: whether a selected scenario judges the matrix.
-    pub(crate) fn new(artifacts: Artifacts, measure: bool) -> Result<Shared> {
+    /// Nothing is started yet; these are the scenarios that will be run.
+    pub(crate) fn new(artifacts: Artifacts, selected: &[Scenario]) -> Result<Shared> {
         let runtime = Runtime::new().context("starting the runtime")?;
         Ok(Shared {
             runtime,
             artifacts,
-            measure,
+            measure: selected.iter().any(|scenario| scenario.needs_matrix),
             stage: OnceCell::new(),
+            waiting: AtomicUsize::new(selected.len()),
+            shown: Mutex::default(),
         })
     }
 
-    /// Runs one scenario; its evidence goes to the terminal, and after a failure into a folder.
+    /// Runs one scenario. The last one to end prints what all have shown; after a failure the
+    /// evidence is in a folder.
     pub(crate) fn run(&self, scenario: &Scenario) -> Result<(), Failed> {
-        self.runtime.block_on(async {
+        let outcome = self.runtime.block_on(async {
             let stage = self.stage.get_or_init(|| self.set()).await;
             let Some(stage) = stage else {
                 return Err(Failed::from("the lab did not come up, see above"));
             };
             match (scenario.body)(stage).await {
                 Ok(evidence) => {
-                    println!("     {}: {evidence}", scenario.name);
+                    self.shown()
+                        .push(format!("  {}: {evidence}", scenario.name));
                     Ok(())
                 }
                 Err(error) => {
-                    let reason = self.blame(&error);
-                    let saved = diagnostics::save(&stage.lab, scenario.name, &reason).await;
-                    let saved = match saved {
+                    let reason = blame(&stage.lab, &error);
+                    let saved = match diagnostics::save(&stage.lab, scenario.name, &reason).await {
                         Ok(folder) => format!("logs, rulesets and counters: {}", folder.display()),
                         Err(error) => format!("and the evidence could not be saved: {error:#}"),
                     };
                     Err(Failed::from(format!("{reason}\n{saved}")))
                 }
             }
-        })
+        });
+        if self.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let mut shown = self.shown();
+            shown.sort();
+            // One write, so that the list of verdicts does not break it up.
+            println!("\nshown:\n{}\n", shown.join("\n"));
+        }
+        outcome
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Vec<String>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stands the lab up; when that fails, says why once, and not for each scenario.
@@ -137,7 +156,7 @@ impl Shared {
         };
         stage
             .await
-            .map_err(|error| eprintln!("the lab does not come up: {}", self.blame(&error)))
+            .map_err(|error: anyhow::Error| eprintln!("the lab does not come up: {error:#}"))
             .ok()
     }
 
@@ -152,21 +171,22 @@ impl Shared {
         }
     }
 
-    /// The message of a failure; it names the rule that was taken out, and what it promised.
-    fn blame(&self, error: &anyhow::Error) -> String {
-        match &self.artifacts.without_rule {
-            Some(rule) => {
-                format!("{error:#}\n(the rule {rule} was taken out of the policy on purpose)")
-            }
-            None => format!("{error:#}"),
-        }
-    }
-
     /// Takes the lab down.
     pub(crate) fn end(&self) -> Result<()> {
         match self.stage.get() {
             Some(Some(stage)) => self.runtime.block_on(stage.lab.end()),
             _ => Ok(()),
         }
+    }
+}
+
+/// The message of a failure; it names the rule that was taken out, and what it promised.
+fn blame(lab: &Lab, error: &anyhow::Error) -> String {
+    match &lab.taken_out {
+        Some(rule) => format!(
+            "{error:#}\n(the rule {} was taken out of the policy: \"{}\")",
+            rule.name, rule.says
+        ),
+        None => format!("{error:#}"),
     }
 }

@@ -23,7 +23,8 @@ const LOOKS: [(&str, &str); 4] = [
 
 /// Below `target/`, which git ignores.
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab")
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    workspace.unwrap_or(Path::new(".")).join("target/lab")
 }
 
 /// Saves what can be had and returns the folder. Goes on when a look fails: the failure is

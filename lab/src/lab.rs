@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use deploy::render::collector_files;
 use deploy::{Rendered, Secrets};
 use futures_util::future::{try_join, try_join_all};
-use site::flow::Policy;
+use site::flow::{Policy, Rule};
 use site::{Bastion, Site};
 
 use crate::artifacts::Artifacts;
@@ -17,6 +16,7 @@ use crate::engine::Engine;
 use crate::node::{Node, Plug, Upload};
 use crate::roles::{bastion, collector, database, guide, join, router, witness};
 use crate::site_file::{self, COLLECTOR_ACCOUNT};
+use crate::steps::Steps;
 use crate::sweep::{Reach, sweep};
 use crate::topology::{self, Segment, Topology};
 
@@ -38,6 +38,8 @@ pub struct Lab {
     pub secrets: Secrets,
     /// The policy that is applied: the site's, less the rule that was taken out.
     pub policy: Policy,
+    /// The rule that was taken out.
+    pub taken_out: Option<Rule>,
     /// NAT, port forwards, names.
     pub router: Node,
     /// What it is all about.
@@ -94,7 +96,8 @@ impl Lab {
             .first()
             .context("the lab's site has no bastion")?
             .clone();
-        let policy = applied_policy(&site, &description, artifacts.without_rule.as_deref())?;
+        let (policy, taken_out) =
+            applied_policy(&site, &description, artifacts.without_rule.as_deref())?;
 
         let (wan, dmz, lan) = (&topology.wan, &topology.dmz, &topology.lan);
         let node = |name: &'static str, plugs: Vec<Plug>| {
@@ -152,6 +155,7 @@ impl Lab {
             description,
             secrets,
             policy,
+            taken_out,
             router,
             bastion,
             neighbour,
@@ -166,7 +170,14 @@ impl Lab {
         };
         if let Err(error) = lab.equip().await {
             let saved = diagnostics::save(&lab, "start", &format!("{error:#}")).await;
-            return Err(error.context(format!("equipping the machines ({saved:?})")));
+            let why = match &lab.taken_out {
+                Some(rule) => format!(
+                    "promise broken without the rule {}: \"{}\"",
+                    rule.name, rule.says
+                ),
+                None => "equipping the machines".to_owned(),
+            };
+            return Err(error.context(format!("{why} ({saved:?})")));
         }
         Ok(lab)
     }
@@ -355,27 +366,22 @@ impl Lab {
     }
 }
 
-fn applied_policy(site: &Site, bastion: &Bastion, without: Option<&str>) -> Result<Policy> {
+/// The site's policy, less the rule that shall be taken out, and that rule.
+fn applied_policy(
+    site: &Site,
+    bastion: &Bastion,
+    without: Option<&str>,
+) -> Result<(Policy, Option<Rule>)> {
     let policy = Policy::of(site, bastion);
-    match without {
-        None => Ok(policy),
-        Some(name) => policy.without(name).with_context(|| {
+    let Some(name) = without else {
+        return Ok((policy, None));
+    };
+    let taken_out = policy.rules.iter().find(|rule| rule.name == name).cloned();
+    match policy.without(name) {
+        Some(policy) => Ok((policy, taken_out)),
+        None => {
             let names: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
-            format!("the policy has no rule {name}; it has {}", names.join(", "))
-        }),
-    }
-}
-
-/// Says what was done and how long it took.
-pub struct Steps(Instant);
-
-impl Steps {
-    fn begin() -> Steps {
-        Steps(Instant::now())
-    }
-
-    /// Prints the time since the beginning, and what was done by now.
-    pub fn done(&self, what: &str) {
-        eprintln!("[{:5.1} s] {what}", self.0.elapsed().as_secs_f32());
+            bail!("the policy has no rule {name}; it has {}", names.join(", "))
+        }
     }
 }

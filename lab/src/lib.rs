@@ -15,6 +15,7 @@ pub mod node;
 pub mod probe;
 pub mod roles;
 pub mod site_file;
+pub mod steps;
 pub mod sweep;
 pub mod topology;
 
