@@ -18,6 +18,11 @@ use crate::config::Config;
 use crate::fleet::Fleet;
 use crate::points::{Kind, LARGEST_PAYLOAD, Translation, translate};
 
+const EXAMPLE: &str = concat!(
+    "The settings file, for example:\n\n",
+    include_str!("../examples/collector.toml")
+);
+
 /// Takes the readings of Shelly meters from an MQTT broker and writes them to InfluxDB.
 ///
 /// A reading is acknowledged to the broker only when it is in the database, or set aside with the
@@ -26,7 +31,7 @@ use crate::points::{Kind, LARGEST_PAYLOAD, Translation, translate};
 ///
 /// The log goes to standard error; RUST_LOG=debug shows more.
 #[derive(Debug, Parser)]
-#[command(name = "collector", version)]
+#[command(name = "collector", version, after_long_help = EXAMPLE)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -77,10 +82,10 @@ pub fn execute(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Check(settings) => {
             let config = Config::load(&settings.config)?;
             println!(
-                "{}: in order: {} meters of site {}",
+                "{}: in order; site: {}, meters: {}",
                 settings.config.display(),
-                config.meters.len(),
-                config.site
+                config.site,
+                config.meters.len()
             );
             Ok(ExitCode::SUCCESS)
         }

@@ -1,18 +1,26 @@
 //! The collector's settings: complete and checked before anything connects, all mistakes at once.
 //! Passwords come from files of their own. Only this module knows how the file is written.
 
-mod mistakes;
-mod table;
 #[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use site::form::meter::{MeterDraft, names_differ, topics_differ};
+use site::form::value::host::{self, host};
+use site::form::value::label;
+use site::form::{Fault, Form, Key, Page, Table, Written};
 use site::{Meter, Mistake, Mistakes};
 
 use crate::secret::{Secret, Unreadable};
-use table::{Page, Table};
+
+const FORM: Form = Form {
+    name: "settings file",
+    example: "the example of collector --help",
+    // Longer than any file that is rendered from a site file: prefixes are written out here.
+    longest: 4 << 20,
+};
 
 /// Settings, checked.
 #[derive(Debug, Clone)]
@@ -99,11 +107,8 @@ impl Config {
         text: &str,
         passwords: &mut dyn FnMut(&Path) -> Result<Secret, Unreadable>,
     ) -> Result<Self, Mistakes> {
-        let mut page = Page::new(file, text);
-        let config = table::document(&mut page)
-            .as_ref()
-            .and_then(|document| read(&mut page, document, passwords));
-        page.verdict(config)
+        let read = FORM.read(file, text, |page, top| read(page, top, passwords));
+        read.map(|(config, _)| config)
     }
 }
 
@@ -120,61 +125,63 @@ fn contents(path: &Path) -> Result<String, Mistakes> {
     })
 }
 
+const PASSWORD_FILE: Key = Key("password_file", "\"/etc/collector/broker.password\"");
+
 type Passwords<'p> = &'p mut dyn FnMut(&Path) -> Result<Secret, Unreadable>;
 
 /// Everything is looked at before the first missing part ends the reading.
-fn read(page: &mut Page, document: &table::Document, passwords: Passwords) -> Option<Config> {
-    let mut top = document.top();
-    let site = page.text(&mut top, "site");
-    let site = site.and_then(|site| mistakes::tag(page, site));
-    let state = page.text(&mut top, "state");
+fn read(page: &mut Page, mut top: Table, passwords: Passwords) -> Option<Config> {
+    let site = page.required(&mut top, Key("site", "\"home\""), label);
+    let state = Key("state", "\"/var/lib/collector\"");
+    let state = page.required(&mut top, state, filled);
     let broker = page
         .section(&mut top, "broker")
         .and_then(|table| broker(page, table, passwords));
     let database = page
         .section(&mut top, "database")
         .and_then(|table| database(page, table, passwords));
-    let tables = page.sections(&mut top, "meter");
-    let meters: Vec<Option<(table::Text, Meter)>> =
-        tables.into_iter().map(|table| meter(page, table)).collect();
-    mistakes::doubled_meters(page, meters.iter().flatten());
+    let meters = MeterDraft::all(page, &mut top);
+    names_differ(page, &meters);
+    topics_differ(page, &meters);
     page.finish(top);
+    let meters = meters.into_iter().map(MeterDraft::meter);
     Some(Config {
         site: site?.value,
-        state: PathBuf::from(state?.value),
+        state: state?.value.into(),
         broker: broker?,
         database: database?,
-        meters: meters
-            .into_iter()
-            .map(|meter| meter.map(|(_, meter)| meter))
-            .collect::<Option<_>>()?,
+        meters: meters.collect::<Option<_>>()?,
     })
 }
 
 fn broker(page: &mut Page, mut table: Table, passwords: Passwords) -> Option<Broker> {
-    let host = page.text(&mut table, "host");
-    let port = page.whole(&mut table, "port", 1..=65_535, None);
-    let account = page.text(&mut table, "account");
-    let password_file = page.text(&mut table, "password_file");
-    let password = password_file.and_then(|file| password(page, &file, passwords));
-    let window = page.whole(&mut table, "window", 1..=65_535, Some(1000));
+    let host = page.required(&mut table, Key("host", "\"192.168.2.2\""), host);
+    let port = page.number(&mut table, Key("port", "1883"), 1..=u16::MAX, None);
+    let account = page.required(&mut table, Key("account", "\"collector\""), filled);
+    let file = page.required(&mut table, PASSWORD_FILE, filled);
+    let password = file.and_then(|file| password(page, &file, passwords));
+    let window = Key("window", "1000");
+    let window = page.number(&mut table, window, 1..=u16::MAX, Some(1000));
     page.finish(table);
     Some(Broker {
         host: host?.value,
-        port: u16::try_from(port?).ok()?,
+        port: port?,
         account: account?.value,
         password: password?,
-        window: u16::try_from(window?).ok()?,
+        window: window?,
     })
 }
 
 fn database(page: &mut Page, mut table: Table, passwords: Passwords) -> Option<Database> {
-    let url = page.text(&mut table, "url");
-    let url = url.and_then(|url| mistakes::url(page, url));
-    let name = page.text(&mut table, "name");
-    let user = page.optional_text(&mut table, "user");
-    let password_file = page.optional_text(&mut table, "password_file");
-    let login = match (user, password_file) {
+    let url = Key("url", "\"http://192.168.1.20:8086\"");
+    let url = page.required(&mut table, url, database_url);
+    let name = page.required(&mut table, Key("name", "\"energy\""), filled);
+    let user = page.optional(&mut table, Key("user", "\"collector\""), filled);
+    let file = page.optional(&mut table, PASSWORD_FILE, filled);
+    let mut alone = |written: &Written<String>, remedy: &str| {
+        page.mistake(&written.place, Fault::new("stands alone", remedy));
+    };
+    let login = match (user, file) {
         (Some(user), Some(file)) => password(page, &file, passwords).map(|password| {
             Some(Login {
                 user: user.value,
@@ -182,71 +189,52 @@ fn database(page: &mut Page, mut table: Table, passwords: Passwords) -> Option<D
             })
         }),
         (None, None) => Some(None),
-        (Some(alone), None) => {
-            page.mistake(
-                &alone,
-                "stands alone",
-                "add password_file, or leave user out",
-            );
+        (Some(user), None) => {
+            alone(&user, "add password_file, or leave user out");
             None
         }
-        (None, Some(alone)) => {
-            page.mistake(
-                &alone,
-                "stands alone",
-                "add user, or leave password_file out",
-            );
+        (None, Some(file)) => {
+            alone(&file, "add user, or leave password_file out");
             None
         }
     };
     // Above 25 MB the database refuses a request, and a line has about 130 bytes.
-    let batch_lines = page.whole(&mut table, "batch_lines", 1..=50_000, Some(5000));
-    let batch_ms = page.whole(&mut table, "batch_ms", 10..=60_000, Some(1000));
+    let lines = Key("batch_lines", "5000");
+    let batch_lines = page.number(&mut table, lines, 1..=50_000, Some(5000));
+    let batch_ms = Key("batch_ms", "1000");
+    let batch_ms = page.number(&mut table, batch_ms, 10..=60_000, Some(1000));
     page.finish(table);
     Some(Database {
         url: url?.value,
         name: name?.value,
         login: login?,
-        batch_lines: usize::try_from(batch_lines?).ok()?,
-        batch_time: Duration::from_millis(u64::try_from(batch_ms?).ok()?),
+        batch_lines: batch_lines?,
+        batch_time: Duration::from_millis(batch_ms?),
     })
 }
 
-fn meter(page: &mut Page, mut table: Table) -> Option<(table::Text, Meter)> {
-    let id = page.text(&mut table, "id");
-    let id = id.and_then(|id| mistakes::tag(page, id));
-    let model = page.text(&mut table, "model");
-    let model = model.and_then(|model| mistakes::model(page, &model));
-    let prefix = page.text(&mut table, "prefix");
-    let prefix = prefix.and_then(|prefix| mistakes::prefix(page, prefix));
-    let location = page.text(&mut table, "location");
-    let point = page.text(&mut table, "point");
-    let point = point.and_then(|point| mistakes::tag(page, point));
-    let label = page.optional_text(&mut table, "label");
-    let customer = page.optional_text(&mut table, "customer");
-    let source = page.optional_text(&mut table, "source");
-    let source = mistakes::source(page, source.as_ref());
-    page.finish(table);
-    let id = id?;
-    let meter = Meter {
-        id: id.value.clone(),
-        model: model?,
-        prefix: prefix?.value,
-        location: location?.value,
-        point: point?.value,
-        label: label.map(|label| label.value),
-        customer: customer.map(|customer| customer.value),
-        source: source?,
-    };
-    Some((id, meter))
-}
-
-fn password(page: &mut Page, file: &table::Text, passwords: Passwords) -> Option<Secret> {
+fn password(page: &mut Page, file: &Written<String>, passwords: Passwords) -> Option<Secret> {
     match passwords(Path::new(&file.value)) {
         Ok(secret) => Some(secret),
         Err(Unreadable { problem, remedy }) => {
-            page.mistake(file, &problem, &remedy);
+            page.mistake(&file.place, Fault::new(problem, remedy));
             None
         }
     }
+}
+
+/// The address of the database. The collector speaks no TLS: both stand in the same house.
+fn database_url(text: &str) -> Result<String, Fault> {
+    if text.contains('@') {
+        return Err(Fault::new("names a user", "use user and password_file").secret());
+    }
+    host::url(text)
+}
+
+/// A text that means something to another program only.
+fn filled(text: &str) -> Result<String, Fault> {
+    if text.trim().is_empty() {
+        return Err(Fault::new("is empty", "write a text"));
+    }
+    Ok(text.to_owned())
 }

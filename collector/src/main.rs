@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use collector::cli::{self, Arguments};
+use site::Mistakes;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -19,7 +20,12 @@ fn main() -> ExitCode {
     match cli::execute(arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("collector: {error:#}");
+            // Mistakes begin with file and line, where people and editors look for them.
+            if error.is::<Mistakes>() {
+                eprintln!("{error}");
+            } else {
+                eprintln!("collector: {error:#}");
+            }
             ExitCode::from(1)
         }
     }

@@ -5,25 +5,23 @@
 
 mod draft;
 mod meters;
-mod nearest;
 mod networks;
-mod page;
-mod syntax;
-mod table;
-mod value;
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use self::draft::SiteDraft;
-use self::page::Page;
-use self::table::Table;
+use crate::form::Form;
 use crate::meter::Meter;
 use crate::mistake::Mistakes;
 
-/// Longest site file in bytes. Thousands of meters have room; a wrong file is not read for long.
-pub const LONGEST_FILE: usize = 1 << 20;
+const FORM: Form = Form {
+    name: "site file",
+    example: "the example home.toml",
+    // Thousands of meters have room.
+    longest: 1 << 20,
+};
 
 /// A host and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,25 +141,16 @@ impl Site {
     /// # Errors
     /// Every mistake of the file, in the order of lines.
     pub fn parse(file: &str, text: &str) -> Result<Site, Mistakes> {
-        let mut page = Page::new(file, text);
-        if text.len() > LONGEST_FILE {
-            let problem = format!(
-                "has {} bytes, and a site has at most {LONGEST_FILE}",
-                text.len()
-            );
-            page.whole_file(
-                &problem,
-                "check that it is the right file, or make several sites of it",
-            );
-            return Err(page.mistakes());
-        }
-        let document = syntax::document(&mut page);
-        let draft = SiteDraft::read(&mut page, Table::top(&document));
-        // Half a file says little about how its parts fit together.
-        if page.is_sound() {
-            networks::check(&mut page, &draft);
-            meters::check(&mut page, &draft);
-        }
-        page.verdict(draft)
+        let (mut site, warnings) = FORM.read(file, text, |page, top| {
+            let draft = SiteDraft::read(page, top);
+            // Half a file says little about how its parts fit together.
+            if page.is_sound() {
+                networks::check(page, &draft);
+                meters::check(page, &draft);
+            }
+            draft.site()
+        })?;
+        site.warnings = warnings;
+        Ok(site)
     }
 }

@@ -7,6 +7,7 @@
 pub mod account;
 pub mod description;
 pub mod flow;
+pub mod form;
 pub mod manifest;
 pub mod meter;
 pub mod mistake;

@@ -5,59 +5,32 @@ use std::path::Path;
 use std::time::Duration;
 
 use collector::collect::{self, Counters};
-use collector::config::{self, Config};
+use collector::config::Config;
 use collector::secret::Secret;
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
-use site::{Meter, Model, Source};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::EXAMPLE;
 use crate::cable::Cable;
 use crate::fake_database::{Answer, FakeDatabase};
 use crate::mosquitto::Mosquitto;
 
-const METERS: [(&str, &str); 2] = [
-    ("shellyem", "shellyem-D3B45C"),
-    ("shellypro3em", "shellypro3em-aabbccddee04"),
-];
 const POWER: &str = "shellies/shellyem-D3B45C/emeter/0/power";
 const TOTALS: &str = "shellypro3em-aabbccddee04/status/emdata:0";
 
-fn meter((model, id): (&str, &str)) -> Meter {
-    let model = Model::named(model).unwrap();
-    Meter {
-        id: id.to_owned(),
-        prefix: model.default_prefix(id),
-        model,
-        location: "cellar".to_owned(),
-        point: "supply".to_owned(),
-        label: None,
-        customer: None,
-        source: Source::Status,
-    }
-}
-
+/// The settings of the example, with whole components and with machines of this test.
 fn settings(port: u16, database: &FakeDatabase, state: &Path, window: u16) -> Config {
-    Config {
-        site: "home".to_owned(),
-        state: state.to_owned(),
-        broker: config::Broker {
-            host: "127.0.0.1".to_owned(),
-            port,
-            account: "collector".to_owned(),
-            password: Secret::new("abcd"),
-            window,
-        },
-        database: config::Database {
-            url: database.url.clone(),
-            name: "energy".to_owned(),
-            login: None,
-            batch_lines: 5000,
-            batch_time: Duration::from_millis(50),
-        },
-        meters: METERS.into_iter().map(meter).collect(),
-    }
+    let text = EXAMPLE.replace("\"events\"", "\"status\"");
+    let mut config = Config::parse("", &text, &mut |_| Ok(Secret::new("abcd"))).unwrap();
+    config.state = state.to_owned();
+    config.broker.host = "127.0.0.1".to_owned();
+    config.broker.port = port;
+    config.broker.window = window;
+    config.database.url = database.url.clone();
+    config.database.batch_time = Duration::from_millis(50);
+    config
 }
 
 struct Running {
@@ -133,8 +106,8 @@ fn expected(numbers: std::ops::Range<u32>) -> BTreeMap<String, usize> {
     numbers
         .flat_map(|number| {
             [
-                format!("power,site=home,device=shellyem-D3B45C,point=supply,model=shellyem,gen=1,channel=0 active_w={number}.25"),
-                format!("energy,site=home,device=shellypro3em-aabbccddee04,point=supply,model=shellypro3em,gen=2,channel=total import_wh={number}.25"),
+                format!("power,site=home,device=shellyem-D3B45C,point=barn-supply,model=shellyem,gen=1,channel=0 active_w={number}.25"),
+                format!("energy,site=home,device=shellypro3em-aabbccddee04,point=heat-pump,model=shellypro3em,gen=2,channel=total import_wh={number}.25"),
             ]
         })
         .map(|line| (line, 1))

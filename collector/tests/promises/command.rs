@@ -4,32 +4,15 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
+use crate::EXAMPLE;
+
 /// Settings with a password file of the given mode.
 fn settings(folder: &std::path::Path, mode: u32) -> std::path::PathBuf {
     let password = folder.join("broker.password");
     std::fs::write(&password, "abcd-efgh\n").unwrap();
     std::fs::set_permissions(&password, std::fs::Permissions::from_mode(mode)).unwrap();
     let file = folder.join("collector.toml");
-    let text = format!(
-        r#"site = "home"
-state = "/nowhere"
-[broker]
-host = "127.0.0.1"
-port = 1883
-account = "collector"
-password_file = "{}"
-[database]
-url = "http://127.0.0.1:8086"
-name = "energy"
-[[meter]]
-id = "shellyem-D3B45C"
-model = "shellyem"
-prefix = "shellies/shellyem-D3B45C"
-location = "barn"
-point = "barn-supply"
-"#,
-        password.display()
-    );
+    let text = EXAMPLE.replace("/etc/collector/broker.password", password.to_str().unwrap());
     std::fs::write(&file, text).unwrap();
     file
 }
@@ -65,7 +48,8 @@ fn check(mode: u32, arguments: &[&str], input: &str, code: i32, output: &str, er
 
 #[test]
 fn help_and_version() {
-    check(0o600, &["--help"], "", 0, "translate", "");
+    check(0o600, &["--help"], "", 0, EXAMPLE.trim_end(), "");
+    check(0o600, &["-h"], "", 0, "translate", "");
     check(0o600, &["--version"], "", 0, "collector 0.", "");
     check(0o600, &["run"], "", 2, "", "--config <FILE>");
     check(0o600, &["fly"], "", 2, "", "unrecognized subcommand");
@@ -78,7 +62,7 @@ fn settings_are_checked() {
         &["check", "--config", "{}"],
         "",
         0,
-        "in order: 1 meters of site home",
+        "collector.toml: in order; site: home, meters: 2",
         "",
     );
     check(
@@ -87,7 +71,16 @@ fn settings_are_checked() {
         "",
         1,
         "",
-        "collector.toml:7: broker.password_file = ",
+        "collector.toml:8: broker.password_file = ",
+    );
+    // One line for each mistake, beginning with the file.
+    check(
+        0o600,
+        &["check", "--config", "/dev/null"],
+        "",
+        1,
+        "",
+        "site = \"home\" at the top of the file, above the first [table]\n/dev/null: state: ",
     );
     check(0o644, &["run", "--config", "{}"], "", 1, "", "chmod 600");
     check(

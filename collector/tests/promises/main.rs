@@ -10,3 +10,6 @@ mod command;
 mod database;
 mod fake_database;
 mod mosquitto;
+
+/// The settings that `--help` shows.
+const EXAMPLE: &str = include_str!("../../examples/collector.toml");

@@ -5,18 +5,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::page::{List, Page, Place, Written};
-use super::table::{Key, Table};
-use super::value::host::{address, endpoint, host, interface, network, router, ssh, url};
-use super::value::meter::{id, model, prefix};
-use super::value::{choice, label, word};
 use super::{Bastion, Database, Endpoint, Lan, Outbound, Placement, Reader, ReaderKind, Site};
-use crate::meter::{Meter, Model, Source};
+use crate::form::meter::MeterDraft;
+use crate::form::value::host::{address, endpoint, host, interface, network, router, ssh, url};
+use crate::form::value::{choice, word};
+use crate::form::{Key, List, Page, Place, Table, Written};
 
 /// No household has more bastions or reading programs.
 const MOST_MACHINES: usize = 64;
-/// The broker, the firewall's sets and the Pi's memory are measured for far fewer.
-const MOST_METERS: usize = 10_000;
 
 const ADMINS: Key = Key("admins", "[\"192.168.1.10\"]");
 const READERS: Key = Key("readers", "[\"192.168.1.20\"]");
@@ -70,17 +66,6 @@ pub(super) struct ReaderDraft {
     pub(super) kind: Option<Written<ReaderKind>>,
 }
 
-pub(super) struct MeterDraft {
-    pub(super) id: Option<Written<String>>,
-    pub(super) model: Option<Written<Model>>,
-    pub(super) prefix: Option<Written<String>>,
-    location: Option<Written<String>>,
-    pub(super) point: Option<Written<String>>,
-    label: Option<Written<String>>,
-    customer: Option<Written<String>>,
-    pub(super) source: Option<Written<Source>>,
-}
-
 impl SiteDraft {
     pub(super) fn read(page: &mut Page, mut top: Table) -> Self {
         let name = page.required(&mut top, NAME, word);
@@ -102,11 +87,7 @@ impl SiteDraft {
             .into_iter()
             .map(|table| ReaderDraft::read(page, table))
             .collect();
-        let meters = page.sections(&mut top, "meter", MOST_METERS);
-        let meters = meters
-            .into_iter()
-            .map(|table| MeterDraft::read(page, table))
-            .collect();
+        let meters = MeterDraft::all(page, &mut top);
         page.finish(top);
         Self {
             name,
@@ -289,58 +270,6 @@ impl ReaderDraft {
         Some(Reader {
             name: self.name?.value,
             kind: self.kind?.value,
-        })
-    }
-}
-
-impl MeterDraft {
-    fn read(page: &mut Page, mut table: Table) -> Self {
-        let sources = |text: &str| {
-            choice(
-                text,
-                &[
-                    (
-                        "status",
-                        Source::Status,
-                        "whole readings; needs status_ntf on the meter",
-                    ),
-                    (
-                        "events",
-                        Source::Events,
-                        "changes only, as meters do out of the box",
-                    ),
-                ],
-            )
-        };
-        let prefixes = Key("prefix", "\"shellies/shellyem-D3B45C\"");
-        let draft = Self {
-            id: page.required(&mut table, Key("id", "\"shellyem-D3B45C\""), id),
-            model: page.required(&mut table, Key("model", "\"shellyem\""), model),
-            prefix: page.optional(&mut table, prefixes, prefix),
-            location: page.required(&mut table, Key("location", "\"barn\""), label),
-            point: page.required(&mut table, Key("point", "\"barn-supply\""), label),
-            label: page.optional(&mut table, Key("label", "\"Barn, main supply\""), label),
-            customer: page.optional(&mut table, Key("customer", "\"Miller\""), label),
-            source: page.optional(&mut table, Key("source", "\"status\""), sources),
-        };
-        page.finish(table);
-        draft
-    }
-
-    fn meter(self) -> Option<Meter> {
-        let (id, model) = (self.id?.value, self.model?.value);
-        Some(Meter {
-            prefix: match self.prefix {
-                Some(prefix) => prefix.value,
-                None => model.default_prefix(&id),
-            },
-            id,
-            model,
-            location: self.location?.value,
-            point: self.point?.value,
-            label: self.label.map(|label| label.value),
-            customer: self.customer.map(|customer| customer.value),
-            source: self.source.map(|source| source.value).unwrap_or_default(),
         })
     }
 }

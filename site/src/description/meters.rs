@@ -1,14 +1,15 @@
-//! How meters and readers must fit together: no two accounts, points or topics may meet,
-//! and a meter's id must fit its model. What an id looks like is left to `value::meter`.
+//! How meters and readers must fit together and into the site: no two accounts may meet, no topics
+//! those of others, and a meter's id must fit its model. What an id looks like, and how meters
+//! differ wherever they are described, is left to `form`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::ReaderKind;
-use super::draft::{MeterDraft, ReaderDraft, SiteDraft};
-use super::page::{Fault, Page, Place};
-use super::value::meter::VendorId;
+use super::draft::{ReaderDraft, SiteDraft};
 use crate::account::HEALTH_ACCOUNT;
+use crate::form::meter::{MeterDraft, names_differ, topics_differ};
+use crate::form::value::meter::VendorId;
+use crate::form::{Fault, Page, Place};
 use crate::meter::Generation;
 
 /// Accounts of the bastion's own programs.
@@ -22,13 +23,15 @@ const RESERVED_TREES: &[&str] = &["bastion", "shellies/announce", "shellies/comm
 pub(super) fn check(page: &mut Page, site: &SiteDraft) {
     readers(page, &site.readers);
     ids(page, site);
-    points(page, &site.meters);
+    names_differ(page, &site.meters);
     for meter in &site.meters {
         vendor_form(page, meter);
         dialect(page, meter);
     }
     devices(page, &site.meters);
-    prefixes(page, &site.meters);
+    let free = site.meters.iter().filter(|meter| !reserved(page, meter));
+    let free: Vec<_> = free.collect();
+    topics_differ(page, free);
 }
 
 fn readers(page: &mut Page, readers: &[ReaderDraft]) {
@@ -74,8 +77,7 @@ fn readers(page: &mut Page, readers: &[ReaderDraft]) {
     }
 }
 
-/// An id is the name of an account, so it meets all other names there. Two that differ in large
-/// and small letters only would be told apart by the broker and by nobody else.
+/// An id is the name of an account, so it meets all other names there.
 fn ids(page: &mut Page, site: &SiteDraft) {
     let names: Vec<_> = site
         .readers
@@ -98,30 +100,6 @@ fn ids(page: &mut Page, site: &SiteDraft) {
         };
         page.mistake(&id.place, Fault::new(problem, "give the meter another id"));
     }
-    let ids = ids().map(|id| (id.value.to_ascii_lowercase(), &id.place));
-    page.twice(ids, |first| {
-        let shown = first.shown.as_deref().unwrap_or_default();
-        let problem = format!("is the same meter as {shown} ({})", first.line_name());
-        Fault::new(
-            problem,
-            "describe each meter once; large and small letters make no difference",
-        )
-    });
-}
-
-fn points(page: &mut Page, meters: &[MeterDraft]) {
-    let points = meters.iter().filter_map(|meter| meter.point.as_ref());
-    let points = points.map(|point| (point.value.to_lowercase(), &point.place));
-    page.twice(points, |first| {
-        let problem = format!(
-            "is the point of another meter already ({})",
-            first.line_name()
-        );
-        Fault::new(
-            problem,
-            "give each metering point one meter and a name of its own",
-        )
-    });
 }
 
 fn vendor_form(page: &mut Page, meter: &MeterDraft) {
@@ -215,61 +193,22 @@ fn devices(page: &mut Page, meters: &[MeterDraft]) {
     }
 }
 
-/// Access rules are written per prefix, so one meter's topics must not lie among another's.
-fn prefixes(page: &mut Page, meters: &[MeterDraft]) {
-    let mut all: Vec<(Cow<str>, &Place, &str)> = Vec::new();
-    for meter in meters {
-        let (Some(id), Some(model)) = (&meter.id, &meter.model) else {
-            continue;
-        };
-        all.push(match &meter.prefix {
-            Some(prefix) => (Cow::from(&prefix.value), &prefix.place, &id.value),
-            None => (
-                model.value.default_prefix(&id.value).into(),
-                &id.place,
-                &id.value,
-            ),
-        });
+/// Whether a meter has topics among those that mean something else, which is noted.
+fn reserved(page: &mut Page, meter: &MeterDraft) -> bool {
+    let Some((prefix, place, id)) = meter.topics() else {
+        return false;
+    };
+    let tree = RESERVED_TREES
+        .iter()
+        .find(|tree| prefix == **tree || below(&prefix, tree) || below(tree, &prefix));
+    // Of a reserved word as an id has been told.
+    if let Some(tree) = tree
+        && same(&[OWN_ACCOUNTS, TOPIC_WORDS].concat(), id).is_none()
+    {
+        let problem = format!("has topics among those of {tree}, which are reserved");
+        page.mistake(place, Fault::new(problem, "give the meter another prefix"));
     }
-    let mut owners: BTreeMap<&str, (&Place, &str)> = BTreeMap::new();
-    for (prefix, place, id) in &all {
-        let reserved = RESERVED_TREES
-            .iter()
-            .find(|tree| prefix == *tree || below(prefix, tree) || below(tree, prefix));
-        if let Some(tree) = reserved {
-            // Of a reserved word as an id has been told.
-            if same(&[OWN_ACCOUNTS, TOPIC_WORDS].concat(), id).is_none() {
-                let problem = format!("has topics among those of {tree}, which are reserved");
-                page.mistake(place, Fault::new(problem, "give the meter another prefix"));
-            }
-        } else if let Some((first, owner)) = owners.get(prefix.as_ref()) {
-            // Of one id twice has been told.
-            if !owner.eq_ignore_ascii_case(id) {
-                let problem = format!("has the same topics as \"{owner}\" ({})", first.line_name());
-                page.mistake(
-                    place,
-                    Fault::new(problem, "give each meter a prefix of its own"),
-                );
-            }
-        } else {
-            owners.insert(prefix, (place, id));
-        }
-    }
-    for (prefix, place, _) in &all {
-        let outer = prefix
-            .match_indices('/')
-            .find_map(|(end, _)| owners.get(prefix.get(..end)?));
-        if let Some((first, owner)) = outer {
-            let problem = format!(
-                "has topics below those of \"{owner}\" ({})",
-                first.line_name()
-            );
-            page.mistake(
-                place,
-                Fault::new(problem, "give each meter a prefix of its own"),
-            );
-        }
-    }
+    tree.is_some()
 }
 
 /// Whether a topic lies below a tree.

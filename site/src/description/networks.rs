@@ -1,13 +1,13 @@
 //! How the networks and machines of a site must fit together: who stands inside what,
-//! and what must not overlap. What an address looks like is left to `value::host`.
+//! and what must not overlap. What an address looks like is left to `form::value::host`.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::draft::{BastionDraft, LanDraft, SiteDraft};
-use super::page::{Fault, List, Page, Place, Written};
 use super::{Endpoint, Placement};
+use crate::form::{Fault, List, Page, Place, Written};
 
 pub(super) fn check(page: &mut Page, site: &SiteDraft) {
     if let Some(public) = &site.public {

@@ -1,12 +1,14 @@
 //! What a single value must be like, whatever stands beside it: words, texts, choices.
-//! Addresses and hosts are in `value::host`, what belongs to a meter in `value::meter`.
+//! Addresses and hosts are in [`host`], what belongs to a meter in `value::meter`.
+//!
+//! Each function takes a text as written, and answers with the value or with what is wrong.
 
-pub(super) mod host;
-pub(super) mod meter;
+pub mod host;
+pub(crate) mod meter;
 #[cfg(test)]
 mod tests;
 
-use super::page::Fault;
+use super::Fault;
 
 /// Longest text for people, in characters. It becomes a tag on every point.
 const LONGEST_TEXT: usize = 128;
@@ -14,7 +16,7 @@ const LONGEST_TEXT: usize = 128;
 const LONGEST_WORD: usize = 32;
 
 /// A name: it becomes a word on the command line, a tag, an account, a part of a path.
-pub(super) fn word(text: &str) -> Result<String, Fault> {
+pub(crate) fn word(text: &str) -> Result<String, Fault> {
     let remedy = format!(
         "write 1 to {LONGEST_WORD} letters (a to z), digits, - or _, beginning with a letter or digit"
     );
@@ -36,7 +38,10 @@ pub(super) fn word(text: &str) -> Result<String, Fault> {
 
 /// A text for people. Line protocol has no escape for a newline and a doubtful one for a
 /// backslash, and a space at either end is seen by nobody.
-pub(super) fn label(text: &str) -> Result<String, Fault> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn label(text: &str) -> Result<String, Fault> {
     let fault = |problem: &str, remedy: &str| Err(Fault::new(problem, remedy));
     if text.trim().is_empty() {
         return fault("is empty", "write a name that people know it by");
@@ -56,7 +61,7 @@ pub(super) fn label(text: &str) -> Result<String, Fault> {
 }
 
 /// One of a few words, each with what it becomes and what it means.
-pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T, &str)]) -> Result<T, Fault> {
+pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T, &str)]) -> Result<T, Fault> {
     if let Some((_, value, _)) = choices.iter().find(|(word, ..)| *word == text) {
         return Ok(*value);
     }
@@ -67,7 +72,7 @@ pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T, &str)]) -> Result
 }
 
 /// A character as a person can find it.
-pub(super) fn named(c: char) -> String {
+pub(crate) fn named(c: char) -> String {
     match c {
         ' ' => "a space".to_owned(),
         '\t' => "a tab".to_owned(),

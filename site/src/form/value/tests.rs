@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use super::host::{address, endpoint, host, interface, network, router, ssh, url};
 use super::meter::{VendorId, id, model, prefix};
 use super::{label, word};
-use crate::description::page::Fault;
+use crate::form::Fault;
 
 /// Judges each text with one parser: first those that are good, then those that are not.
 #[track_caller]

@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::named;
-use crate::description::Endpoint;
-use crate::description::page::Fault;
+use crate::Endpoint;
+use crate::form::Fault;
 
 /// Longest interface name that the kernel takes: IFNAMSIZ less the byte that ends it.
 const LONGEST_INTERFACE: usize = 15;
 
 /// The address of one machine.
-pub(in crate::description) fn address(text: &str) -> Result<IpAddr, Fault> {
+pub(crate) fn address(text: &str) -> Result<IpAddr, Fault> {
     let address = router(text)?;
     if is_link_local_v6(address) {
         return Err(Fault::new(
@@ -24,7 +24,7 @@ pub(in crate::description) fn address(text: &str) -> Result<IpAddr, Fault> {
 }
 
 /// The address of a router, which may be link-local in IPv6.
-pub(in crate::description) fn router(text: &str) -> Result<IpAddr, Fault> {
+pub(crate) fn router(text: &str) -> Result<IpAddr, Fault> {
     const EXAMPLE: &str = "write an address such as 192.168.1.10 or 2001:db8:1::10";
     if let Ok(address) = text.parse::<IpAddr>() {
         return match special(address) {
@@ -54,7 +54,7 @@ pub(in crate::description) fn router(text: &str) -> Result<IpAddr, Fault> {
 }
 
 /// A network: an address and a length, with nothing behind the length.
-pub(in crate::description) fn network(text: &str) -> Result<IpNet, Fault> {
+pub(crate) fn network(text: &str) -> Result<IpNet, Fault> {
     const EXAMPLE: &str = "write a network such as 192.168.1.0/24 or 2001:db8:1::/64";
     let Ok(network) = text.parse::<IpNet>() else {
         return Err(match text.parse::<IpAddr>() {
@@ -93,7 +93,10 @@ pub(in crate::description) fn network(text: &str) -> Result<IpNet, Fault> {
 }
 
 /// A DNS name or an address.
-pub(in crate::description) fn host(text: &str) -> Result<String, Fault> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn host(text: &str) -> Result<String, Fault> {
     const EXAMPLE: &str = "write a name such as meters.example.net, or an address";
     if text.parse::<IpAddr>().is_ok() {
         return Ok(text.to_owned());
@@ -125,7 +128,7 @@ pub(in crate::description) fn host(text: &str) -> Result<String, Fault> {
 }
 
 /// `host:port`, an IPv6 address in brackets.
-pub(in crate::description) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
     const EXAMPLE: &str = "write host:port, such as meters.example.net:1883";
     if text.contains('@') {
         return Err(Fault::new("names a user", EXAMPLE).secret());
@@ -161,8 +164,11 @@ pub(in crate::description) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
     Ok(Endpoint { host, port })
 }
 
-/// The address of a database that speaks plain HTTP.
-pub(in crate::description) fn url(text: &str) -> Result<String, Fault> {
+/// The address of a database that speaks plain HTTP, without a slash at its end.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn url(text: &str) -> Result<String, Fault> {
     const EXAMPLE: &str = "write http://host:port and nothing behind it, such as \
                            http://192.168.1.20:8086";
     // A password may stand before the @, so this comes first.
@@ -199,7 +205,7 @@ pub(in crate::description) fn url(text: &str) -> Result<String, Fault> {
 
 /// A destination as `ssh` takes it. It becomes an argument, so it must never look like an option,
 /// neither as a whole nor behind the user's name.
-pub(in crate::description) fn ssh(text: &str) -> Result<String, Fault> {
+pub(crate) fn ssh(text: &str) -> Result<String, Fault> {
     const EXAMPLE: &str = "write user@address as after the command ssh, such as pi@192.168.2.2";
     let bare = text.strip_prefix("ssh://").unwrap_or(text);
     let (user, host) = bare.rsplit_once('@').unwrap_or(("", bare));
@@ -229,7 +235,7 @@ pub(in crate::description) fn ssh(text: &str) -> Result<String, Fault> {
 }
 
 /// A network interface, as the kernel allows it and without what the firewall reads as a pattern.
-pub(in crate::description) fn interface(text: &str) -> Result<String, Fault> {
+pub(crate) fn interface(text: &str) -> Result<String, Fault> {
     const EXAMPLE: &str =
         "write the name that `ip address` shows on the Pi before any @, such as eth0";
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');

@@ -5,21 +5,21 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::Site;
-use super::draft::SiteDraft;
+use super::Form;
 use crate::mistake::{Mistake, Mistakes};
 
 /// What is wrong with a value, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) problem: String,
-    pub(super) remedy: String,
+pub struct Fault {
+    pub(crate) problem: String,
+    pub(crate) remedy: String,
     /// The value may hold a password and is not repeated.
-    pub(super) secret: bool,
+    pub(crate) secret: bool,
 }
 
 impl Fault {
-    pub(super) fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+    /// `problem` goes on where the key and its value end, as `is empty`; `remedy` tells what to do.
+    pub fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             problem: problem.into(),
             remedy: remedy.into(),
@@ -27,7 +27,9 @@ impl Fault {
         }
     }
 
-    pub(super) fn secret(self) -> Self {
+    /// The same, and the message shows `***` for the value.
+    #[must_use]
+    pub fn secret(self) -> Self {
         Self {
             secret: true,
             ..self
@@ -37,16 +39,16 @@ impl Fault {
 
 /// Where something stands, and how it is written there.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub struct Place {
     /// With its table, such as `meter[3].id`; counted from 1.
-    pub(super) key: String,
-    pub(super) line: Option<usize>,
-    pub(super) shown: Option<String>,
+    pub(crate) key: String,
+    pub(crate) line: Option<usize>,
+    pub(crate) shown: Option<String>,
 }
 
 impl Place {
     /// `line 12`, for a message about another line.
-    pub(super) fn line_name(&self) -> String {
+    pub(crate) fn line_name(&self) -> String {
         match self.line {
             Some(line) => format!("line {line}"),
             None => self.key.clone(),
@@ -56,22 +58,27 @@ impl Place {
 
 /// A value that is good by itself, with its place for checks against others.
 #[derive(Debug, Clone)]
-pub(super) struct Written<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
+pub struct Written<T> {
+    /// What was made of it.
+    pub value: T,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// The good values of a list.
 #[derive(Debug)]
-pub(super) struct List<T> {
-    pub(super) items: Vec<Written<T>>,
+pub struct List<T> {
+    /// In the order of the file.
+    pub items: Vec<Written<T>>,
     /// Whether the list was there and nothing in it was bad. Only then may something be blamed
     /// for not being in it.
-    pub(super) whole: bool,
+    pub whole: bool,
 }
 
 impl<T> List<T> {
-    pub(super) fn values(self) -> Vec<T> {
+    /// The values without their places.
+    #[must_use]
+    pub fn values(self) -> Vec<T> {
         self.items.into_iter().map(|item| item.value).collect()
     }
 }
@@ -85,7 +92,8 @@ struct Damage {
 }
 
 /// A file, and what is wrong in it so far.
-pub(super) struct Page<'t> {
+pub struct Page<'t> {
+    pub(super) form: Form,
     file: &'t str,
     pub(super) text: &'t str,
     /// Byte offsets of all newlines.
@@ -96,8 +104,9 @@ pub(super) struct Page<'t> {
 }
 
 impl<'t> Page<'t> {
-    pub(super) fn new(file: &'t str, text: &'t str) -> Self {
+    pub(super) fn new(form: Form, file: &'t str, text: &'t str) -> Self {
         Self {
+            form,
             file,
             text,
             newlines: text.match_indices('\n').map(|(offset, _)| offset).collect(),
@@ -107,28 +116,26 @@ impl<'t> Page<'t> {
         }
     }
 
-    /// All mistakes in the order of their lines.
-    pub(super) fn mistakes(mut self) -> Mistakes {
-        self.mistakes.sort_by_key(|mistake| mistake.line);
-        Mistakes(self.mistakes)
-    }
-
-    /// The site with its warnings, if there is no mistake.
-    pub(super) fn verdict(mut self, draft: SiteDraft) -> Result<Site, Mistakes> {
-        if !self.mistakes.is_empty() {
-            return Err(self.mistakes());
-        }
-        let Some(mut site) = draft.site() else {
+    /// What was filled in, with the warnings, if there is no mistake.
+    pub(super) fn verdict<T>(mut self, filled: Option<T>) -> Result<(T, Vec<String>), Mistakes> {
+        if filled.is_none() && self.mistakes.is_empty() {
             // Whatever is absent has been noted, so nobody should ever see this.
-            self.whole_file(
-                "could not be understood",
-                "compare it with the example home.toml",
-            );
-            return Err(self.mistakes());
-        };
-        self.warnings.sort_by_key(|warning| warning.line);
-        site.warnings = self.warnings.iter().map(ToString::to_string).collect();
-        Ok(site)
+            let remedy = format!("compare it with {}", self.form.example);
+            self.whole_file("could not be understood", &remedy);
+        }
+        match filled {
+            Some(filled) if self.mistakes.is_empty() => {
+                self.warnings.sort_by_key(|warning| warning.line);
+                Ok((
+                    filled,
+                    self.warnings.iter().map(ToString::to_string).collect(),
+                ))
+            }
+            _ => {
+                self.mistakes.sort_by_key(|mistake| mistake.line);
+                Err(Mistakes(self.mistakes))
+            }
+        }
     }
 
     /// Notes a mistake that has no line.
@@ -143,14 +150,14 @@ impl<'t> Page<'t> {
     }
 
     /// Notes a mistake, unless it may only follow from an error of syntax.
-    pub(super) fn mistake(&mut self, place: &Place, fault: Fault) {
+    pub fn mistake(&mut self, place: &Place, fault: Fault) {
         if self.trusts(place.line) {
             self.mistakes.push(self.told(place, fault));
         }
     }
 
     /// Notes what is allowed and unwise.
-    pub(super) fn warning(&mut self, place: &Place, fault: Fault) {
+    pub(crate) fn warning(&mut self, place: &Place, fault: Fault) {
         self.warnings.push(self.told(place, fault));
     }
 
@@ -167,12 +174,12 @@ impl<'t> Page<'t> {
     }
 
     /// Whether the file is TOML. If it is not, what seems to be missing may be there.
-    pub(super) fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.damage.is_none()
     }
 
     /// Notes every value that is there twice. `say` gets the place where it is first.
-    pub(super) fn twice<'a, K: Ord>(
+    pub(crate) fn twice<'a, K: Ord>(
         &mut self,
         items: impl IntoIterator<Item = (K, &'a Place)>,
         say: impl Fn(&Place) -> Fault,

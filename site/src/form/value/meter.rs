@@ -1,8 +1,8 @@
 //! What belongs to a meter: its id, its model, its topic prefix.
 
 use super::named;
-use crate::description::nearest::nearest;
-use crate::description::page::Fault;
+use crate::form::Fault;
+use crate::form::nearest::nearest;
 use crate::meter::{Generation, MODELS, Model};
 
 /// Longest id. The name of an account, a client id and a level of a topic.
@@ -12,7 +12,7 @@ const LONGEST_PREFIX: usize = 300;
 
 /// A meter's id. It is the name of the meter's account, so whatever would end a word in the
 /// broker's files or mean something in a topic is refused.
-pub(in crate::description) fn id(text: &str) -> Result<String, Fault> {
+pub(crate) fn id(text: &str) -> Result<String, Fault> {
     const EXAMPLE: &str = "write the id as the meter shows it, such as shellyem-D3B45C";
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let problem = if text.is_empty() {
@@ -45,7 +45,7 @@ pub(in crate::description) fn id(text: &str) -> Result<String, Fault> {
 }
 
 /// A model that the project knows.
-pub(in crate::description) fn model(text: &str) -> Result<Model, Fault> {
+pub(crate) fn model(text: &str) -> Result<Model, Fault> {
     Model::named(text).ok_or_else(|| {
         let near = near_models(text);
         let quoted = |model: &&Model| format!("\"{}\" ({})", model.name, model.product);
@@ -89,7 +89,7 @@ fn near_models(text: &str) -> Vec<&'static Model> {
 
 /// A topic prefix: what stands before `/online` in the meter's topics. Both dialects give people
 /// freedom here; what MQTT, the vendor or the broker's files cannot carry is refused.
-pub(in crate::description) fn prefix(text: &str) -> Result<String, Fault> {
+pub(crate) fn prefix(text: &str) -> Result<String, Fault> {
     const EXAMPLE: &str =
         "write what stands before /online in the meter's topics, such as shellies/shellyem-D3B45C";
     let problem = if text.is_empty() {
@@ -123,17 +123,17 @@ fn is_noncharacter(c: char) -> bool {
 /// An id as the vendor makes it: a model that the project knows, a hyphen, and 6 or 12 hex digits
 /// of the MAC address. Source: the vendor's documentation and captures of real meters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::description) struct VendorId {
-    pub(in crate::description) model: Model,
+pub(crate) struct VendorId {
+    pub(crate) model: Model,
     /// Lower-case.
-    pub(in crate::description) mac: String,
+    pub(crate) mac: String,
     /// With letters as large as the vendor writes them, on which topics depend.
-    pub(in crate::description) spelled: String,
+    pub(crate) spelled: String,
 }
 
 impl VendorId {
     /// `None` when the id is of a form that somebody else chose.
-    pub(in crate::description) fn of(id: &str) -> Option<VendorId> {
+    pub(crate) fn of(id: &str) -> Option<VendorId> {
         let (name, hex) = id.rsplit_once('-')?;
         let model = Model::named(&name.to_ascii_lowercase())?;
         let digits = hex.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -1,6 +1,9 @@
 //! Walks the tables of the file: takes the keys that somebody asks for, and notes what is missing,
 //! of a wrong kind, or unknown. What a single value must be like comes in as a function.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -12,7 +15,7 @@ const LONGEST_LIST: usize = 64;
 
 /// A key and a value for examples in messages, as it would be written.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Key(pub(super) &'static str, pub(super) &'static str);
+pub struct Key(pub &'static str, pub &'static str);
 
 impl Key {
     fn example(self) -> String {
@@ -22,9 +25,9 @@ impl Key {
 }
 
 /// One table of the file: its keys, and which of them somebody asked for.
-pub(super) struct Table<'d> {
+pub struct Table<'d> {
     /// The key is empty at the top of the file.
-    pub(super) place: Place,
+    pub(crate) place: Place,
     entries: &'d DeTable<'d>,
     known: Vec<&'static str>,
     missing: Vec<(&'static str, String)>,
@@ -74,21 +77,20 @@ impl<'d> Table<'d> {
 
 impl Page<'_> {
     /// A text that must be there.
-    pub(super) fn required<T>(
+    pub fn required<T>(
         &mut self,
         table: &mut Table,
         key: Key,
         parse: impl Fn(&str) -> Result<T, Fault>,
     ) -> Option<Written<T>> {
-        let found = table.take(key.0);
-        if found.is_none() {
+        if !table.entries.contains_key(key.0) {
             table.lacks(key);
         }
-        self.text(found?, table.name(key.0), key, parse)
+        self.optional(table, key, parse)
     }
 
     /// A text that may be left out.
-    pub(super) fn optional<T>(
+    pub fn optional<T>(
         &mut self,
         table: &mut Table,
         key: Key,
@@ -99,7 +101,7 @@ impl Page<'_> {
     }
 
     /// A list of texts that must be there and have something in it.
-    pub(super) fn required_list<T>(
+    pub fn required_list<T>(
         &mut self,
         table: &mut Table,
         key: Key,
@@ -122,7 +124,7 @@ impl Page<'_> {
     }
 
     /// A list of texts that may be empty or left out.
-    pub(super) fn optional_list<T>(
+    pub fn optional_list<T>(
         &mut self,
         table: &mut Table,
         key: Key,
@@ -158,7 +160,7 @@ impl Page<'_> {
     }
 
     /// `true` or `false`; `false` when left out.
-    pub(super) fn flag(&mut self, table: &mut Table, key: Key) -> bool {
+    pub fn flag(&mut self, table: &mut Table, key: Key) -> bool {
         match table.take(key.0) {
             None => false,
             Some(found) => found.get_ref().as_bool().unwrap_or_else(|| {
@@ -168,8 +170,42 @@ impl Page<'_> {
         }
     }
 
+    /// A whole number within bounds; `default` when left out, if there is one.
+    pub fn number<T: TryFrom<i64> + Copy + PartialOrd + Display>(
+        &mut self,
+        table: &mut Table,
+        key: Key,
+        bounds: RangeInclusive<T>,
+        default: Option<T>,
+    ) -> Option<T> {
+        let Some(found) = table.take(key.0) else {
+            if default.is_none() {
+                table.lacks(key);
+            }
+            return default;
+        };
+        let name = table.name(key.0);
+        let DeValue::Integer(written) = found.get_ref() else {
+            self.wrong_kind(found, name, "a whole number", key);
+            return None;
+        };
+        let number = i64::from_str_radix(written.as_str(), written.radix()).ok();
+        let number = number.and_then(|number| T::try_from(number).ok());
+        let number = number.filter(|number| bounds.contains(number));
+        if number.is_none() {
+            let remedy = format!(
+                "write a whole number from {} to {}",
+                bounds.start(),
+                bounds.end()
+            );
+            let place = self.place(name, found);
+            self.mistake(&place, Fault::new("is out of bounds", remedy));
+        }
+        number
+    }
+
     /// A `[table]` that may be left out.
-    pub(super) fn optional_section<'d>(
+    pub fn optional_section<'d>(
         &mut self,
         table: &mut Table<'d>,
         name: &'static str,
@@ -186,27 +222,26 @@ impl Page<'_> {
     }
 
     /// A `[table]` that must be there.
-    pub(super) fn section<'d>(
-        &mut self,
-        table: &mut Table<'d>,
-        name: &'static str,
-    ) -> Option<Table<'d>> {
+    pub fn section<'d>(&mut self, table: &mut Table<'d>, name: &'static str) -> Option<Table<'d>> {
         if !table.entries.contains_key(name) {
-            let remedy = format!("add a table [{name}], as the example home.toml has it");
+            let remedy = format!("add a table [{name}], as {} has it", self.form.example);
             table.missing.push((name, remedy));
         }
         self.optional_section(table, name)
     }
 
     /// All `[[tables]]` of a name: at least one, at most so many.
-    pub(super) fn sections<'d>(
+    pub fn sections<'d>(
         &mut self,
         table: &mut Table<'d>,
         name: &'static str,
         most: usize,
     ) -> Vec<Table<'d>> {
         let Some(found) = table.take(name) else {
-            let remedy = format!("add at least one [[{name}]], as the example home.toml has it");
+            let remedy = format!(
+                "add at least one [[{name}]], as {} has it",
+                self.form.example
+            );
             table.missing.push((name, remedy));
             return Vec::new();
         };
@@ -226,7 +261,10 @@ impl Page<'_> {
         }
         if array.len() > most {
             let problem = format!("is there {} times", array.len());
-            let remedy = format!("one site file may hold {most}; make several sites of it");
+            let remedy = format!(
+                "one {} may hold {most}; make several sites of it",
+                self.form.name
+            );
             self.mistake(&place, Fault::new(problem, remedy));
             return Vec::new();
         }
@@ -244,7 +282,7 @@ impl Page<'_> {
     }
 
     /// Notes what is missing, and what nobody asked for. A misspelt key is one mistake, not two.
-    pub(super) fn finish(&mut self, mut table: Table) {
+    pub fn finish(&mut self, mut table: Table) {
         for (key, _) in table.entries {
             let written: &str = key.get_ref();
             if table.known.contains(&written) {
