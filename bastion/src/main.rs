@@ -1,5 +1,6 @@
 //! Reads the command line, runs one command, and ends with its exit code.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use bastion::cli::{Cli, Command};
@@ -12,6 +13,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info"))
         .without_time()
         .with_target(false)

@@ -54,7 +54,7 @@ pub(crate) fn first_spare(lab: &Lab) -> Result<(&str, String)> {
 
 async fn delivery(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
-    collector::subscribed(&lab.collector)
+    collector::start(&lab.collector)
         .await
         .context("promise broken: the collector cannot read the broker")?;
     let mut all = fleet_of(lab, PERIOD_MS, Some(DURATION_MS))?;

@@ -45,10 +45,7 @@ async fn subscribing(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
     let (meter, prefix) = spare(lab, 2)?;
     let topic = format!("{prefix}/emeter/1/power");
-    let reader = stage
-        .reader()
-        .await
-        .context("promise broken: a reader in the LAN cannot read the broker")?;
+    let reader = stage.reader().await?;
     publish(lab, &lab.stranger, Login::Account(meter), &topic, "41.02")
         .await?
         .success()

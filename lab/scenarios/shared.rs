@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use lab::artifacts::Artifacts;
 use lab::matrix::Matrix;
 use lab::roles::mqtt::Reader;
@@ -57,7 +57,7 @@ pub(crate) struct Stage {
     /// Held by scenarios that change the bastion, one at a time; they leave it as it was.
     pub(crate) bastion_turn: tokio::sync::Mutex<()>,
     matrix: Option<Matrix>,
-    listening: OnceCell<()>,
+    listening: OnceCell<Result<(), String>>,
 }
 
 impl Stage {
@@ -66,14 +66,21 @@ impl Stage {
         self.matrix.as_ref().context("the matrix was not measured")
     }
 
-    /// The reader in the LAN, started once for all.
+    /// The reader in the LAN, started once for all; when it does not start, it is not tried again.
     pub(crate) async fn reader(&self) -> Result<Reader<'_>> {
-        self.listening
-            .get_or_try_init(|| async {
-                Reader::start(&self.lab, delivery::first_spare(&self.lab)?).await
+        let start = || async {
+            let started = Reader::start(&self.lab, delivery::first_spare(&self.lab)?).await;
+            started.map_err(|error| {
+                error.context("promise broken: a reader in the LAN cannot read the broker")
             })
-            .await?;
-        Ok(Reader::of(&self.lab))
+        };
+        let started = self
+            .listening
+            .get_or_init(|| async { start().await.map_err(|error| format!("{error:#}")) });
+        match started.await {
+            Ok(()) => Ok(Reader::of(&self.lab)),
+            Err(error) => bail!("{error}"),
+        }
     }
 }
 

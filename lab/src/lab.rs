@@ -1,4 +1,5 @@
-//! A standing lab: all machines up, the site rendered and applied, meters not yet speaking.
+//! A standing lab: all machines up, the site rendered and applied; collector and meters are
+//! ready and do not speak yet.
 
 use std::fs;
 use std::path::Path;
@@ -316,7 +317,7 @@ impl Lab {
             database::start(&self.influxdb).await
         };
         try_join(bastion_side, try_join(lan_side, guide::follow(&self.guide))).await?;
-        collector::start(&self.collector).await
+        Ok(())
     }
 
     /// The bastion's files with another policy.

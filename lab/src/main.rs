@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use lab::artifacts::Artifacts;
 use lab::engine::Engine;
 use lab::node::Node;
-use lab::roles::fleet;
+use lab::roles::{collector, fleet};
 use lab::sweep::{Reach, sweep};
 use lab::topology::{self, Topology};
 use lab::{Lab, live};
@@ -48,6 +48,7 @@ async fn up(meters: usize) -> Result<()> {
     };
     artifacts.keep = true;
     let lab = Lab::start(artifacts, meters).await?;
+    collector::start(&lab.collector).await?;
     fleet::install(&lab.meters, &live::fleet_of(&lab, PERIOD_MS, None)?).await?;
     fleet::start(&lab.meters).await?;
     println!(

@@ -97,6 +97,7 @@ fn spell(condition: &Match, hook: Hook) -> Statements {
             };
             vec![compare(meta(key), Operator::EQ, text("lo"))]
         }
+        Match::New => vec![compare(ct("state"), Operator::IN, text("new"))],
         Match::Established(direction) => {
             let direction = match direction {
                 Direction::Original => "original",

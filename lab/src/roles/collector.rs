@@ -31,21 +31,14 @@ pub async fn install(node: &Node, program: Vec<u8>, settings: Vec<RenderedFile>)
     Ok(())
 }
 
-/// Starts the program.
-///
-/// # Errors
-/// When the engine refuses.
-pub async fn start(node: &Node) -> Result<()> {
-    let settings = format!("{COLLECTOR_FOLDER}/collector.toml");
-    node.spawn("collector", &[PROGRAM, "run", "--config", &settings])
-        .await
-}
-
-/// Waits until the program reads the broker.
+/// Starts the program, and waits until it reads the broker.
 ///
 /// # Errors
 /// When it does not get there; the message carries the end of its log.
-pub async fn subscribed(node: &Node) -> Result<()> {
+pub async fn start(node: &Node) -> Result<()> {
+    let settings = format!("{COLLECTOR_FOLDER}/collector.toml");
+    node.spawn("collector", &[PROGRAM, "run", "--config", &settings])
+        .await?;
     eventually(
         "the collector to subscribe to the broker",
         Duration::from_secs(15),
