@@ -3,12 +3,9 @@
 //! Each refusal is judged at both ends, and has its twin: the same attempt without the policy
 //! gets through. It must also hold when everything behind the refusals is let out.
 
-use std::net::IpAddr;
-
 use anyhow::{Context as _, Result, bail, ensure};
 use lab::matrix::{Arm, Case, Expected, Matrix, Sender};
 use lab::probe::Outcome;
-use lab::roles::witness::Arrival;
 
 use crate::shared::{Scenario, Stage, scenario};
 
@@ -100,7 +97,7 @@ async fn open_end(stage: &Stage) -> Result<String> {
         .filter(|case| case.sender == Sender::Bastion)
     {
         let outcome = outcome(&matrix.open_end, case)?;
-        let arrived = matrix.open_end.arrivals.contains(&arrival(case));
+        let arrived = arrived(&matrix.open_end, case);
         match case.expected {
             Expected::Refused => {
                 ensure!(
@@ -169,16 +166,15 @@ pub(crate) fn refused(matrix: &Matrix, fits: impl Fn(&Case) -> bool) -> Result<S
             case.sender,
             judged.outcome
         );
-        if case.sender == Sender::Bastion {
-            ensure!(
-                matrix.off.arrivals.contains(&arrival(case)),
-                "{what}: proves nothing, the receiver does not notice what comes without the policy"
-            );
-            ensure!(
-                !matrix.on.arrivals.contains(&arrival(case)),
-                "promise broken: a packet of the bastion arrived for {what}, though it heard no answer"
-            );
-        }
+        ensure!(
+            case.arrival.is_none() || arrived(&matrix.off, case),
+            "{what}: proves nothing, the receiver does not notice what comes without the policy"
+        );
+        ensure!(
+            !arrived(&matrix.on, case),
+            "promise broken: a packet of {:?} arrived for {what}, though it heard no answer",
+            case.sender
+        );
     }
     Ok(format!(
         "{} attempts refused, nothing arrived; without the policy all got through",
@@ -196,11 +192,9 @@ pub(crate) fn outcome<'a>(arm: &'a Arm, case: &Case) -> Result<&'a Outcome> {
     Ok(outcome)
 }
 
-fn arrival(case: &Case) -> Arrival {
-    let to: IpAddr = case.target.address;
-    Arrival {
-        to,
-        protocol: case.target.protocol,
-        port: case.target.port,
-    }
+/// Whether the receiver saw it come.
+fn arrived(arm: &Arm, case: &Case) -> bool {
+    case.arrival
+        .as_ref()
+        .is_some_and(|arrival| arm.arrivals.contains(arrival))
 }

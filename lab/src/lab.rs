@@ -15,6 +15,7 @@ use crate::artifacts::Artifacts;
 use crate::diagnostics;
 use crate::engine::Engine;
 use crate::node::{Node, Plug, Upload};
+use crate::roles::witness::Post;
 use crate::roles::{bastion, collector, database, guide, join, router, witness};
 use crate::site_file::{self, COLLECTOR_ACCOUNT};
 use crate::steps::Steps;
@@ -227,11 +228,8 @@ impl Lab {
                 .map(upload),
         )
         .await?;
-        // On the Internet the bastion is seen under the router's address.
-        let senders = [dmz.host(topology::BASTION), wan.host(topology::ROUTER)];
-        let senders = &senders;
-        try_join_all(self.witnesses().map(|(node, ports)| async move {
-            witness::watch(node, senders).await?;
+        try_join_all(self.witnesses().map(|(node, post, ports)| async move {
+            witness::watch(node, post).await?;
             if !ports.is_empty() {
                 witness::listen(node, ports).await?;
             }
@@ -241,20 +239,21 @@ impl Lab {
         Ok(())
     }
 
-    /// The machines that the bastion must not reach, and what listens on each beside its own work.
+    /// The machines that must not be reached, where each writes down what comes, and what listens
+    /// there beside its own work.
     #[must_use]
-    pub fn witnesses(&self) -> [(&Node, &'static [&'static str]); 7] {
+    pub fn witnesses(&self) -> [(&Node, Post, &'static [&'static str]); 8] {
+        let home_server = &["tcp:80", "tcp:443", "tcp:22", "tcp:445", "tcp:53", "udp:53"];
         [
-            (
-                &self.home_server,
-                &["tcp:80", "tcp:443", "tcp:22", "tcp:445", "tcp:53", "udp:53"],
-            ),
-            (&self.collector, &["tcp:22"]),
-            (&self.influxdb, &["tcp:22"]),
-            (&self.admin, &["tcp:22"]),
-            (&self.router, &["tcp:80"]),
-            (&self.neighbour, &["tcp:80"]),
-            (&self.stranger, &["tcp:80", "udp:123"]),
+            (&self.home_server, Post::Door, home_server),
+            (&self.collector, Post::Door, &["tcp:22"]),
+            (&self.influxdb, Post::Door, &["tcp:22"]),
+            (&self.admin, Post::Door, &["tcp:22"]),
+            (&self.router, Post::Door, &["tcp:80"]),
+            (&self.neighbour, Post::Door, &["tcp:80"]),
+            (&self.stranger, Post::Door, &["tcp:80", "udp:123"]),
+            // What comes to the bastion is refused by its own rules, so the witness stands behind.
+            (&self.bastion, Post::Inside, &[]),
         ]
     }
 

@@ -5,6 +5,8 @@
 //! third shows that the refusals hold by themselves, whatever is let out behind them one day.
 //! Judging is left to the scenarios.
 
+mod cases;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
@@ -13,12 +15,10 @@ use site::flow::{Action, Direction, Hook, Match, Policy, Rule};
 
 use crate::lab::Lab;
 use crate::node::Node;
-use crate::probe::{Outcome, Target, attempt, tcp, udp};
+use crate::probe::{Outcome, Target, attempt};
 use crate::roles::bastion;
 use crate::roles::witness::{self, Arrival};
-use crate::topology::{
-    ADMIN, BASTION, COLLECTOR, HOME_SERVER, Host, INFLUXDB, NEIGHBOUR, ROUTER, STRANGER,
-};
+use crate::topology::{ADMIN, BASTION, COLLECTOR, HOME_SERVER, Host, NEIGHBOUR, STRANGER};
 
 /// Who makes an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +46,19 @@ impl Sender {
         Sender::Admin,
         Sender::Reader,
     ];
+
+    /// Its own addresses.
+    fn host(self, lab: &Lab) -> Host {
+        let (wan, dmz, lan) = (&lab.topology.wan, &lab.topology.dmz, &lab.topology.lan);
+        match self {
+            Sender::Bastion => dmz.host(BASTION),
+            Sender::Neighbour => dmz.host(NEIGHBOUR),
+            Sender::Stranger => wan.host(STRANGER),
+            Sender::HomeServer => lan.host(HOME_SERVER),
+            Sender::Admin => lan.host(ADMIN),
+            Sender::Reader => lan.host(COLLECTOR),
+        }
+    }
 
     fn node(self, lab: &Lab) -> (&Node, &'static str) {
         match self {
@@ -80,6 +93,8 @@ pub struct Case {
     pub sender: Sender,
     /// What is tried.
     pub target: Target,
+    /// What the receiver sees of it when it arrives. `None` when it looks like another case.
+    pub arrival: Option<Arrival>,
     /// What must come of it.
     pub expected: Expected,
 }
@@ -88,7 +103,7 @@ pub struct Case {
 pub struct Arm {
     /// By sender and target.
     pub outcomes: BTreeMap<(Sender, String), Outcome>,
-    /// What arrived from the bastion anywhere.
+    /// What arrived anywhere, and what came in at the bastion.
     pub arrivals: BTreeSet<Arrival>,
 }
 
@@ -128,7 +143,7 @@ impl Matrix {
     /// # Errors
     /// When the policy cannot be changed or the prober not be run.
     pub async fn measure(lab: &Lab) -> Result<Matrix> {
-        let cases = cases(lab);
+        let cases = cases::all(lab);
         bastion::remove_policy(&lab.bastion).await?;
         let off = arm(lab, &cases, &Sender::ALL)
             .await
@@ -174,7 +189,7 @@ async fn arm(lab: &Lab, cases: &[Case], senders: &[Sender]) -> Result<Arm> {
     lab.router
         .run(&["ip", "-6", "neigh", "flush", "dev", "eth1"])
         .await?;
-    try_join_all(lab.witnesses().map(|(node, _)| witness::forget(node))).await?;
+    try_join_all(lab.witnesses().map(|(node, ..)| witness::forget(node))).await?;
     let outcomes = try_join_all(senders.iter().map(|sender| async move {
         let sender = *sender;
         let (node, user) = sender.node(lab);
@@ -191,182 +206,9 @@ async fn arm(lab: &Lab, cases: &[Case], senders: &[Sender]) -> Result<Arm> {
         )
     }));
     let outcomes = outcomes.await?.into_iter().flatten().collect();
-    let arrivals = try_join_all(lab.witnesses().map(|(node, _)| witness::seen(node))).await?;
+    let arrivals = try_join_all(lab.witnesses().map(|(node, ..)| witness::seen(node))).await?;
     Ok(Arm {
         outcomes,
         arrivals: arrivals.into_iter().flatten().collect(),
     })
-}
-
-fn cases(lab: &Lab) -> Vec<Case> {
-    let mut cases = from_the_bastion(lab);
-    cases.extend(through_the_bastion(lab));
-    cases.extend(to_the_bastion(lab));
-    cases
-}
-
-fn from_the_bastion(lab: &Lab) -> Vec<Case> {
-    let topology = &lab.topology;
-    let mut cases = Vec::new();
-    let mut refused = |whom: &'static str, expected: Expected, targets: Vec<Target>| {
-        cases.extend(targets.into_iter().map(|target| Case {
-            whom,
-            sender: Sender::Bastion,
-            target,
-            expected,
-        }));
-    };
-    let both = |host: Host, tcp_ports: &[u16], udp_ports: &[u16]| -> Vec<Target> {
-        host.both()
-            .into_iter()
-            .flat_map(|address| {
-                let tcp = tcp_ports.iter().map(move |port| tcp(address, *port));
-                tcp.chain(udp_ports.iter().map(move |port| udp(address, *port)))
-                    .collect::<Vec<_>>()
-            })
-            .collect()
-    };
-    use Expected::{Refused, RefusedAtTheEnd};
-    refused(
-        "home server",
-        Refused,
-        both(
-            topology.lan.host(HOME_SERVER),
-            &[80, 443, 22, 445, 53],
-            &[53],
-        ),
-    );
-    refused(
-        "home server, second LAN network",
-        Refused,
-        both(topology.lan_second.host(HOME_SERVER), &[80], &[]),
-    );
-    refused(
-        "home server, networks that the site file does not name",
-        Refused,
-        both(topology.lan_unnamed.host(HOME_SERVER), &[80], &[]),
-    );
-    refused(
-        "collector",
-        Refused,
-        both(topology.lan.host(COLLECTOR), &[22], &[]),
-    );
-    refused(
-        "database",
-        Refused,
-        both(topology.lan.host(INFLUXDB), &[22, 8086], &[]),
-    );
-    refused("admin", Refused, both(topology.lan.host(ADMIN), &[22], &[]));
-    refused(
-        "router, from the DMZ",
-        Refused,
-        both(topology.dmz.host(ROUTER), &[80, 53], &[53]),
-    );
-    refused(
-        "router, its LAN address",
-        Refused,
-        both(topology.lan.host(ROUTER), &[80, 53], &[53]),
-    );
-    refused(
-        "neighbour in the DMZ",
-        Refused,
-        both(topology.dmz.host(NEIGHBOUR), &[80], &[]),
-    );
-    refused(
-        "neighbour under a foreign address",
-        Refused,
-        both(topology.neighbour_foreign, &[80], &[]),
-    );
-    refused(
-        "stranger on the Internet",
-        RefusedAtTheEnd,
-        both(topology.wan.host(STRANGER), &[80], &[123]),
-    );
-    cases
-}
-
-/// The neighbour's route to this one address leads through the bastion.
-fn through_the_bastion(lab: &Lab) -> Vec<Case> {
-    let address = lab.topology.lan_unnamed.host(HOME_SERVER).v4;
-    vec![Case {
-        whom: "home server, through the bastion",
-        sender: Sender::Neighbour,
-        target: tcp(address, 80),
-        expected: Expected::Refused,
-    }]
-}
-
-fn to_the_bastion(lab: &Lab) -> Vec<Case> {
-    let bastion = lab.topology.dmz.host(BASTION);
-    // IPv4 reaches it through the router's port forward, IPv6 directly.
-    let public = [lab.topology.wan.host(ROUTER).v4, bastion.v6];
-    let mut cases = Vec::new();
-    for (outside, inside) in public.into_iter().zip(bastion.both()) {
-        let mut case = |whom, sender, target, expected| {
-            cases.push(Case {
-                whom,
-                sender,
-                target,
-                expected,
-            })
-        };
-        use Expected::{Allowed, Refused};
-        use Sender::{Admin, HomeServer, Neighbour, Reader, Stranger};
-        case(
-            "broker, from the Internet",
-            Stranger,
-            tcp(outside, 1883),
-            Allowed,
-        );
-        case(
-            "SSH, from the Internet",
-            Stranger,
-            tcp(outside, 22),
-            Refused,
-        );
-        let low = Target {
-            from: Some(1000),
-            ..tcp(outside, 1883)
-        };
-        case(
-            "broker, from the Internet with a low source port",
-            Stranger,
-            low,
-            Refused,
-        );
-        case("broker, from a reader", Reader, tcp(inside, 1883), Allowed);
-        case("SSH, from a reader", Reader, tcp(inside, 22), Refused);
-        case("SSH, from an admin", Admin, tcp(inside, 22), Allowed);
-        case(
-            "broker, from an admin who is no reader",
-            Admin,
-            tcp(inside, 1883),
-            Refused,
-        );
-        case(
-            "SSH, from another LAN machine",
-            HomeServer,
-            tcp(inside, 22),
-            Refused,
-        );
-        case(
-            "broker, from another LAN machine",
-            HomeServer,
-            tcp(inside, 1883),
-            Refused,
-        );
-        case(
-            "SSH, from a neighbour in the DMZ",
-            Neighbour,
-            tcp(inside, 22),
-            Refused,
-        );
-        case(
-            "broker, from a neighbour in the DMZ",
-            Neighbour,
-            tcp(inside, 1883),
-            Refused,
-        );
-    }
-    cases
 }

@@ -12,11 +12,12 @@ use serde_json::Value;
 
 use crate::eventually::{Look, eventually};
 use crate::node::Node;
-use crate::topology::Host;
 
-/// Something that came: protocol and port, and the address it came to.
+/// Something that came.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrival {
+    /// The address it came from, as the receiver sees it.
+    pub from: IpAddr,
     /// The address it was sent to.
     pub to: IpAddr,
     /// `tcp` or `udp`.
@@ -51,29 +52,44 @@ pub async fn listen(node: &Node, ports: &[&str]) -> Result<()> {
     .await
 }
 
-/// Begins to write down what a machine sends here to begin with, known by any of its addresses;
-/// answers to what was begun here do not count, nor does what IPv6 needs to find a neighbour.
+/// Where a witness stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Post {
+    /// In front of every rule of the machine: it sees what arrives.
+    Door,
+    /// Behind the machine's rules: it sees what they let in.
+    Inside,
+}
+
+/// Begins to write down who begins to speak to the machine. Answers to what was begun there do
+/// not count, nor does what IPv6 needs to find a neighbour.
 ///
 /// # Errors
 /// When the rules are refused.
-pub async fn watch(node: &Node, senders: &[Host]) -> Result<()> {
-    let list = |address: fn(&Host) -> IpAddr| {
-        senders
-            .iter()
-            .map(|sender| address(sender).to_string())
-            .collect::<Vec<_>>()
-            .join(", ")
+pub async fn watch(node: &Node, post: Post) -> Result<()> {
+    let priority = match post {
+        Post::Door => "raw + 250",
+        Post::Inside => "filter + 10",
     };
-    let (v4, v6) = (list(|sender| sender.v4), list(|sender| sender.v6));
+    let family = |name: &str, ip: &str| {
+        let key = format!("{ip} saddr . {ip} daddr . meta l4proto . th dport");
+        let set = format!("set {name} {{ typeof {key}; flags dynamic; size 65535; }}");
+        let begins = "ct state new meta l4proto { tcp, udp }";
+        let nfproto = if ip == "ip" { "ipv4" } else { "ipv6" };
+        let rule = format!("meta nfproto {nfproto} {begins} update @{name} {{ {key} }}");
+        (set, rule)
+    };
+    let ((set_v4, rule_v4), (set_v6, rule_v6)) =
+        (family("seen_v4", "ip"), family("seen_v6", "ip6"));
     node.script(&format!(
         "nft -f - <<'RULES'
 table inet witness {{
-    set seen_v4 {{ typeof ip daddr . meta l4proto . th dport; flags dynamic; size 65535; }}
-    set seen_v6 {{ typeof ip6 daddr . meta l4proto . th dport; flags dynamic; size 65535; }}
+    {set_v4}
+    {set_v6}
     chain input {{
-        type filter hook input priority raw + 250
-        ip saddr {{ {v4} }} ct state new meta l4proto {{ tcp, udp }} update @seen_v4 {{ ip daddr . meta l4proto . th dport }}
-        ip6 saddr {{ {v6} }} ct state new meta l4proto {{ tcp, udp }} update @seen_v6 {{ ip6 daddr . meta l4proto . th dport }}
+        type filter hook input priority {priority}
+        {rule_v4}
+        {rule_v6}
     }}
 }}
 RULES
@@ -115,7 +131,7 @@ pub async fn seen(node: &Node) -> Result<BTreeSet<Arrival>> {
 
 fn arrival(element: &Value) -> Result<Arrival> {
     let what =
-        || format!("a witness saw something else than address, protocol and port: {element}");
+        || format!("a witness saw something else than addresses, protocol and port: {element}");
     let element = element
         .get("elem")
         .and_then(|element| element.get("val"))
@@ -125,18 +141,22 @@ fn arrival(element: &Value) -> Result<Arrival> {
         .and_then(Value::as_array)
         .with_context(what)?;
     let part = |index: usize| parts.get(index).with_context(what);
-    let port = part(2)?.as_u64().and_then(|port| u16::try_from(port).ok());
+    let port = part(3)?.as_u64().and_then(|port| u16::try_from(port).ok());
     // nft knows the protocol's name in some versions, and its number in others.
-    let protocol = match (part(1)?.as_str(), part(1)?.as_u64()) {
+    let protocol = match (part(2)?.as_str(), part(2)?.as_u64()) {
         (Some("tcp"), _) | (_, Some(6)) => "tcp",
         (Some("udp"), _) | (_, Some(17)) => "udp",
         _ => bail!(what()),
     };
-    Ok(Arrival {
-        to: part(0)?
+    let address = |index| {
+        part(index)?
             .as_str()
-            .and_then(|address| address.parse().ok())
-            .with_context(what)?,
+            .and_then(|text| text.parse().ok())
+            .with_context(what)
+    };
+    Ok(Arrival {
+        from: address(0)?,
+        to: address(1)?,
         protocol,
         port: port.with_context(what)?,
     })
