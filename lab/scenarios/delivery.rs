@@ -1,7 +1,7 @@
 //! Promise 2: no reading is lost, moved in time, or doubled, on the way from the meters on the
 //! WAN through the port forward, the broker and the collector into the database.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -31,7 +31,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 
 /// Id and topic prefix of a Shelly EM that publishes nothing by itself.
 pub(crate) fn spare(lab: &Lab, number: usize) -> Result<(&str, &str)> {
-    let kind = site_file::MODELS
+    let (kind, _) = site_file::MODELS
         .first()
         .context("the fleet has no models")?;
     let mut spares = lab
@@ -83,27 +83,61 @@ async fn delivery(stage: &Stage) -> Result<String> {
         devices.len()
     );
     // The last batch is on its way for a moment; what is not there then never comes.
-    eventually(
+    let verdict = eventually(
         "the database to hold what the meters sent",
         Duration::from_secs(15),
         || async {
-            let mut stored: Readings = everything_stored(lab).await?;
+            let mut stored: Readings = judge::stored(&everything_stored(lab).await?)?;
             stored.retain(|(device, ..), _| devices.contains(device.as_str()));
             let difference = judge::compare(&sent, &stored);
+            let text = difference.to_string();
             Ok(if difference.is_none() {
-                Look::Done(difference.to_string())
+                Look::Done(text)
             } else {
-                Look::NotYet(difference.to_string())
+                Look::NotYet(text)
             })
         },
-    )
-    .await
-    .context("promise broken: sent and stored are not the same")
-    .map(|verdict| {
-        format!(
-            "{} meters of {} models; {verdict}",
-            devices.len(),
-            site_file::MODELS.len()
-        )
-    })
+    );
+    let verdict = verdict
+        .await
+        .context("promise broken: sent and stored are not the same")?;
+    let series = judge_tags(&judge::tags(&everything_stored(lab).await?)?)?;
+    let (meters, models) = (devices.len(), site_file::MODELS.len());
+    Ok(format!(
+        "{meters} meters of {models} models; {verdict}; {series} series with the right tags"
+    ))
+}
+
+/// Every series names its site, meter, metering point, model and generation, and nothing else
+/// but its channel. What they are is known from how the lab's site file was written.
+fn judge_tags(found: &[BTreeMap<String, String>]) -> Result<usize> {
+    let expected: BTreeMap<String, BTreeMap<&str, String>> = (0..METERS)
+        .map(|n| {
+            let (id, model, generation) = site_file::meter_id(n);
+            let tags = [
+                ("site", "lab".to_owned()),
+                ("device", id.clone()),
+                ("point", format!("point-{n}")),
+                ("model", model.to_owned()),
+                ("gen", generation.to_owned()),
+            ];
+            (id, tags.into())
+        })
+        .collect();
+    for tags in found {
+        let device = tags.get("device").context("a series has no tag `device`")?;
+        let wanted = expected
+            .get(device)
+            .with_context(|| format!("nobody is called {device}"))?;
+        let stored: BTreeMap<&str, String> = tags
+            .iter()
+            .filter(|(tag, _)| *tag != "channel")
+            .map(|(tag, value)| (tag.as_str(), value.clone()))
+            .collect();
+        ensure!(
+            stored == *wanted,
+            "promise broken: the tags of {device} are {stored:?}, expected {wanted:?}"
+        );
+    }
+    Ok(found.len())
 }

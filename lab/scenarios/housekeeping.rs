@@ -3,13 +3,17 @@
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
+use deploy::Rendered;
 use lab::roles::bastion;
+use lab::roles::mqtt::{Login, publish};
+use lab::site_file::{CHECK_ACCOUNT, describe};
 use lab::sweep::{Reach, belongings, sweep};
 use site::manifest::{FLOWS_PATH, TABLE};
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
+use crate::delivery::METERS;
 use crate::shared::{Scenario, Stage, scenario};
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -19,6 +23,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             "bastion::verify_holds_and_finds_what_was_changed",
             verifying
         ),
+        scenario!("bastion::one_more_meter_drops_nobody", one_more_meter),
         scenario!("lab::what_a_killed_lab_leaves_is_swept", sweeping),
         scenario!("bastion::a_damaged_folder_changes_nothing", damaged),
     ]
@@ -52,6 +57,64 @@ async fn applying_twice(stage: &Stage) -> Result<String> {
         "the second apply changed the rules"
     );
     Ok(said.trim().to_owned())
+}
+
+/// Accounts are read again while the broker runs, so that nobody's connection drops.
+async fn one_more_meter(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    stage.reader().await?;
+    let _turn = stage.bastion_turn.lock().await;
+    let site = describe(&lab.topology, METERS + 1)?;
+    let meter = site.meters.last().context("the site has no meters")?;
+    let mut secrets = lab.secrets.clone();
+    let added = secrets.complete(&site)?;
+    ensure!(
+        added == [meter.id.clone()],
+        "one more meter gives new accounts to {added:?}"
+    );
+    let login = Login::Password(&meter.id, secrets.password(&meter.id)?.expose());
+    let topic = format!("{}/info", meter.prefix);
+    let comes_in = || async {
+        Ok::<_, anyhow::Error>(
+            publish(lab, &lab.stranger, login, &topic, "42.08")
+                .await?
+                .code
+                == 0,
+        )
+    };
+    let log = || async { lab.bastion.run(&["cat", "/var/log/mosquitto.log"]).await };
+    let ended = |log: &str| log.matches(&format!("Client {CHECK_ACCOUNT} ")).count();
+
+    ensure!(
+        !comes_in().await?,
+        "proves nothing: the meter is let in before it was added"
+    );
+    let before = ended(&log().await?);
+    let rendered = Rendered::with_policy(&site, &lab.description, &secrets, &lab.policy)?;
+    bastion::bring(&lab.bastion, &rendered).await?;
+    let said = bastion::apply(&lab.bastion, &[]).await?.success()?;
+    let let_in = comes_in().await?;
+    let after = ended(&log().await?);
+    // Whatever came of it, the bastion is left as it was.
+    bastion::bring(&lab.bastion, &lab.render(&lab.policy)?).await?;
+    bastion::apply(&lab.bastion, &[])
+        .await?
+        .success()
+        .context("taking the meter out again")?;
+    ensure!(
+        said.contains("mosquitto: reads its accounts again"),
+        "apply says: {said}"
+    );
+    ensure!(let_in, "promise broken: the added meter is not let in");
+    ensure!(
+        before == after,
+        "promise broken: adding a meter dropped a reader's connection"
+    );
+    ensure!(
+        !comes_in().await?,
+        "promise broken: the meter is let in after it was taken out"
+    );
+    Ok("added: let in at once, nobody dropped; taken out: refused".to_owned())
 }
 
 async fn verifying(stage: &Stage) -> Result<String> {

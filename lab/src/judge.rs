@@ -171,6 +171,30 @@ pub fn stored(answer: &Value) -> Result<Readings> {
     Ok(readings)
 }
 
+/// The tags of every series in an answer.
+///
+/// # Errors
+/// When the answer has another shape.
+pub fn tags(answer: &Value) -> Result<Vec<BTreeMap<String, String>>> {
+    let results = answer
+        .get("results")
+        .and_then(Value::as_array)
+        .context("the answer has no results")?;
+    let series = results
+        .iter()
+        .filter_map(|result| result.get("series")?.as_array())
+        .flatten();
+    series
+        .map(|series| {
+            let tags = series
+                .get("tags")
+                .cloned()
+                .context("a series has no tags")?;
+            serde_json::from_value(tags).context("the tags of a series are not texts")
+        })
+        .collect()
+}
+
 /// Compares series by series.
 #[must_use]
 pub fn compare(sent: &Readings, stored: &Readings) -> Difference {

@@ -40,13 +40,13 @@ pub fn fleet_of(lab: &Lab, period_ms: u64, duration_ms: Option<u64>) -> Result<F
     serde_json::from_value(fleet).context("describing the fleet")
 }
 
-/// Everything the database holds.
+/// Everything the database holds, in its own words.
 ///
 /// # Errors
 /// When it does not answer.
-pub async fn everything_stored(lab: &Lab) -> Result<Readings> {
+pub async fn everything_stored(lab: &Lab) -> Result<serde_json::Value> {
     let question = "SELECT * FROM \"power\",\"energy\",\"device\" GROUP BY *";
-    stored(&database::query(&lab.influxdb, question).await?)
+    database::query(&lab.influxdb, question).await
 }
 
 /// Prints the table every few seconds until the process is asked to stop.
@@ -58,7 +58,11 @@ pub async fn watch(lab: &Lab) -> Result<()> {
         let ledger = fleet::ledger(&lab.meters).await?;
         print!(
             "{}",
-            table(lab, &sent(&ledger), &everything_stored(lab).await?)
+            table(
+                lab,
+                &sent(&ledger),
+                &stored(&everything_stored(lab).await?)?
+            )
         );
         tokio::select! {
             stop = tokio::signal::ctrl_c() => return stop.context("waiting for Ctrl-C"),

@@ -17,13 +17,13 @@ pub const COLLECTOR_ACCOUNT: &str = "collector";
 /// The database.
 pub const DATABASE: &str = "energy";
 
-/// Models of which the fleet is made, in turn.
-pub const MODELS: [&str; 5] = [
-    "shellyem",
-    "shellyem3",
-    "shellyplug-s",
-    "shellyplus1pm",
-    "shellypro3em",
+/// Models of which the fleet is made, in turn, each with its generation.
+pub const MODELS: [(&str, &str); 5] = [
+    ("shellyem", "1"),
+    ("shellyem3", "1"),
+    ("shellyplug-s", "1"),
+    ("shellyplus1pm", "2"),
+    ("shellypro3em", "2"),
 ];
 
 /// Describes the lab as a site with so many meters, and reads the description.
@@ -34,10 +34,10 @@ pub fn describe(topology: &Topology, meters: usize) -> Result<Site> {
     Site::parse("lab.toml", &write(topology, meters)).context("reading the lab's site file")
 }
 
-/// The id of meter number `n`, as the vendor would give it.
+/// Id, model and generation of meter number `n`, as the vendor would give them.
 #[must_use]
-pub fn meter_id(n: usize) -> (String, &'static str) {
-    let model = MODELS.get(n % MODELS.len()).copied().unwrap_or_default();
+pub fn meter_id(n: usize) -> (String, &'static str, &'static str) {
+    let (model, generation) = MODELS.get(n % MODELS.len()).copied().unwrap_or_default();
     let id = match model {
         "shellyem" => format!("{model}-{:06X}", 0xD3_B400 + n),
         "shellyplug-s" => format!("{model}-{:06X}", 0xAA_B200 + n),
@@ -50,7 +50,7 @@ pub fn meter_id(n: usize) -> (String, &'static str) {
             0xaabb_ccee_0000_u64 + u64::try_from(n).unwrap_or_default()
         ),
     };
-    (id, model)
+    (id, model, generation)
 }
 
 fn write(topology: &Topology, meters: usize) -> String {
@@ -113,7 +113,7 @@ kind = \"program\"
         database = lan.host(INFLUXDB).v4,
     );
     for n in 0..meters {
-        let (id, model) = meter_id(n);
+        let (id, model, _) = meter_id(n);
         // Writing to a String cannot fail.
         let _ = write!(
             text,

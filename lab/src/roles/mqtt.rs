@@ -22,6 +22,8 @@ pub enum Login<'a> {
     Anonymous,
     /// With an account and its password.
     Account(&'a str),
+    /// With an account that the lab's site does not have, and its password.
+    Password(&'a str, &'a str),
     /// With an account and another password.
     WrongPassword(&'a str),
 }
@@ -31,6 +33,7 @@ async fn options(lab: &Lab, node: &Node, host: &str, login: Login<'_>) -> Result
     let (name, password) = match login {
         Login::Anonymous => ("anonymous", None),
         Login::Account(name) => (name, Some(lab.secrets.password(name)?.expose())),
+        Login::Password(name, password) => (name, Some(password)),
         Login::WrongPassword(name) => (name, Some("wrong-wrong-wrong")),
     };
     let credentials = password
