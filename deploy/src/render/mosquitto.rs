@@ -3,13 +3,17 @@
 use site::flow::{MQTT_LOOPBACK_PORT, MQTT_PORT};
 use site::manifest::{ACL_PATH, PASSWD_PATH};
 
-/// Connections that are kept for readers, strangers in the middle of a handshake, and meters
-/// that come back before the broker noticed that they had gone.
+/// Connections are allowed in steps, far above what a fleet needs: a setting that changed with
+/// each meter would restart the broker for each, and drop all the others.
+const CONNECTIONS_STEP: usize = 4000;
+/// Readers, strangers in the middle of a handshake.
 const SPARE_CONNECTIONS: usize = 200;
 
 /// Everything is said, nothing is left to a default: defaults differ between versions.
 pub(super) fn configuration(meters: usize) -> String {
-    let connections = meters * 2 + SPARE_CONNECTIONS;
+    // A meter may come back before the broker noticed that it had gone.
+    let needed = meters * 2 + SPARE_CONNECTIONS;
+    let connections = needed.div_ceil(CONNECTIONS_STEP) * CONNECTIONS_STEP;
     format!(
         "\
 # Written by shelly-bastion; changes made here are lost.
