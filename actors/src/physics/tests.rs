@@ -1,3 +1,5 @@
+//! A household in numbers: plausible, reproducible, and no value twice.
+
 use std::collections::HashSet;
 
 use super::*;

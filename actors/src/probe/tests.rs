@@ -1,3 +1,5 @@
+//! Attempts and listeners against each other, on loopback.
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
