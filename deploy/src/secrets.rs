@@ -5,9 +5,10 @@
 //! replaces a password that exists.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -115,12 +116,12 @@ impl Secrets {
             path: path.to_owned(),
             source,
         };
-        let text = match fs::read_to_string(path) {
-            Ok(text) => Zeroizing::new(text),
+        let mut file = match fs::File::open(path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Secrets::default()),
             Err(error) => return Err(failed(error)),
         };
-        let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o7777;
+        let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(SecretsError::Exposed {
                 path: path.to_owned(),
@@ -131,10 +132,20 @@ impl Secrets {
             path: path.to_owned(),
             problem,
         };
-        // The message alone: the full error of the parser quotes the line, and with it the secret.
-        let secrets: Secrets =
-            toml::from_str(&text).map_err(|error| malformed(error.message().to_owned()))?;
+        let mut text = Zeroizing::new(String::new());
+        file.read_to_string(&mut text).map_err(failed)?;
+        // Only the place: what the parser says quotes keys and values, and so the secret.
+        let secrets: Secrets = toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.unwrap_or_default().matches('\n').count() + 1;
+            malformed(format!("line {line} is not as this program writes it"))
+        })?;
         for (name, secret) in &secrets.accounts {
+            if secret.password.expose().is_empty() {
+                return Err(malformed(format!(
+                    "the password of account {name} is empty"
+                )));
+            }
             let salt = STANDARD.decode(&secret.salt).unwrap_or_default();
             if salt.len() != SALT_LENGTH {
                 return Err(malformed(format!(
@@ -182,22 +193,7 @@ impl Secrets {
             "# Passwords of all accounts. Keep a copy in a safe place: without this file,\n\
              # a new bastion means new passwords on every meter.\n{text}"
         ));
-        let new = path.with_extension("toml.new");
-        // A leftover of an earlier run may have another mode, and open() would keep it.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(failed)?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(failed)?;
-        fs::rename(&new, path).map_err(failed)
+        replace(path, text.as_bytes()).map_err(failed)
     }
 
     /// The password of an account.
@@ -237,6 +233,33 @@ impl Secrets {
             .get(account)
             .ok_or_else(|| SecretsError::Missing(account.to_owned()))
     }
+}
+
+/// The new file's name ends like the old one's, so that git ignores it too when it is left behind.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = OsString::from(".new.");
+    name.push(path.file_name().unwrap_or_default());
+    let new = path.with_file_name(name);
+    // A leftover of an earlier run may have another mode, and open() would keep it.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)
+        .and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        })
+        .and_then(|()| fs::rename(&new, path));
+    if written.is_err() {
+        // The first error is the one that counts.
+        let _ = fs::remove_file(&new);
+    }
+    written
 }
 
 fn generate_password() -> Result<Password, SecretsError> {

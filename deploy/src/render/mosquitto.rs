@@ -37,7 +37,6 @@ queue_qos0_messages false
 
 # What meters send is below 4 KiB; a reader's pages are below 256 KiB.
 max_packet_size 262144
-message_size_limit 262144
 max_keepalive 600
 # Later meters announce their end with a retained message.
 retain_available true
