@@ -2,7 +2,10 @@
 //!
 //! Everything is checked before anything is changed. The order is the safe one: when the
 //! firewall does not load, or does not read back as rendered, nothing else is done, so the
-//! broker never runs without it. Going back to an earlier state is left to a later module.
+//! broker never runs without it. The manifest is kept on the machine while, and only while, what
+//! it lists was applied to the end: it is taken away before the first change and put back after
+//! the last one. So a run that was cut short is seen, and made good by the next.
+//! Going back to an earlier state is left to a later module.
 
 mod files;
 
@@ -29,6 +32,8 @@ struct Plan {
     firewall: Vec<String>,
     /// Files to replace: path and reason.
     files: Vec<(String, String)>,
+    /// Whether systemd has to read its units again.
+    units: bool,
     /// What to do with the broker.
     broker: Broker,
 }
@@ -70,6 +75,7 @@ pub fn run(host: &Host, folder: &Path, dry_run: bool) -> Result<ExitCode> {
     let ruleset: Value =
         serde_json::from_slice(bundle.content(RULESET_PATH)?).context("reading the ruleset")?;
     firewall::check(&ruleset)?;
+    let _alone = host.lock()?;
     let services = Services::of_this_machine();
     let plan = plan(host, &bundle, &ruleset, services)?;
     if dry_run {
@@ -95,10 +101,10 @@ pub fn run(host: &Host, folder: &Path, dry_run: bool) -> Result<ExitCode> {
 fn plan(host: &Host, bundle: &Bundle, ruleset: &Value, services: Services) -> Result<Plan> {
     let files = files::outdated(host, bundle)?;
     let changed = |paths: &[&str]| files.iter().any(|(path, _)| paths.contains(&path.as_str()));
-    let broker = if changed(&[MOSQUITTO_CONF_PATH])
-        || files::units_changed(&files)
-        || !services.broker_runs()?
-    {
+    // Without a manifest nobody knows what systemd and the broker have read.
+    let unfinished = applied(host)?.is_none();
+    let units = unfinished || files::units_changed(&files);
+    let broker = if units || changed(&[MOSQUITTO_CONF_PATH]) || !services.broker_runs()? {
         Broker::Restart
     } else if changed(&[PASSWD_PATH, ACL_PATH]) {
         Broker::Reload
@@ -108,6 +114,7 @@ fn plan(host: &Host, bundle: &Bundle, ruleset: &Value, services: Services) -> Re
     Ok(Plan {
         firewall: firewall::differences(ruleset)?,
         files,
+        units,
         broker,
     })
 }
@@ -129,18 +136,20 @@ fn carry_out(
             left.join("; ")
         );
     }
+    files::forget(host)?;
     files::install(host, bundle, &plan.files)?;
-    if files::units_changed(&plan.files) {
+    if plan.units {
         services.units_changed()?;
     }
     match plan.broker {
-        Broker::Leave => Ok(()),
-        Broker::Reload => services.reload_broker(),
-        Broker::Restart => services.restart_broker(),
+        Broker::Leave => {}
+        Broker::Reload => services.reload_broker()?,
+        Broker::Restart => services.restart_broker()?,
     }
+    files::record(host, bundle)
 }
 
-/// The manifest that was applied last, if any was.
+/// The manifest that was applied last, to the end; none when no run came so far.
 pub(crate) fn applied(host: &Host) -> Result<Option<String>> {
     let content = read_if_present(&host.path(APPLIED_PATH))?;
     content

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Component, Path};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use sha2::{Digest as _, Sha256};
@@ -48,6 +48,11 @@ impl Bundle {
             ensure!(
                 is_plain(&entry.path),
                 "manifest names {}, which is no plain absolute path",
+                entry.path
+            );
+            ensure!(
+                entry.path != manifest::APPLIED_PATH,
+                "manifest names {}, where the manifest itself is kept",
                 entry.path
             );
             let path = folder
@@ -122,8 +127,10 @@ pub fn sha256(content: &[u8]) -> String {
         .collect()
 }
 
+/// Absolute, and spelled in the one way in which no two spellings name one file.
 fn is_plain(path: &str) -> bool {
-    let mut components = Path::new(path).components();
-    components.next() == Some(Component::RootDir)
-        && components.all(|part| matches!(part, Component::Normal(_)))
+    path.strip_prefix('/').is_some_and(|rest| {
+        rest.split('/')
+            .all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'))
+    })
 }

@@ -27,11 +27,13 @@ pub struct ChainState {
     pub rules: Vec<(String, Value)>,
 }
 
-/// Asks the kernel whether it would take a ruleset, and changes nothing.
+/// Makes sure that a ruleset speaks of nothing but our own table, asks the kernel whether it
+/// would take it, and changes nothing.
 ///
 /// # Errors
-/// When nft refuses it or cannot be run.
+/// When it speaks of anything else, nft refuses it, or cannot be run.
 pub fn check(ruleset: &Value) -> Result<()> {
+    reference(ruleset)?;
     nft(&["-c", "-j", "-f", "-"], Some(ruleset))
         .map(drop)
         .context("checking the ruleset with nftables")
@@ -62,7 +64,19 @@ pub fn differences(ruleset: &Value) -> Result<Vec<String>> {
     for chain in &mut expected {
         chain.hooked = rendered_hooks(ruleset, &chain.name);
     }
-    Ok(compare(&expected, &chains(&loaded)))
+    let mut found = compare(&expected, &chains(&loaded));
+    found.extend(flags(&loaded));
+    Ok(found)
+}
+
+/// A table can be put to sleep by a flag, with every rule in its place. Ours has no flag.
+fn flags(listing: &Value) -> Option<String> {
+    let objects = listing.get("nftables").and_then(Value::as_array);
+    let flags = objects
+        .into_iter()
+        .flatten()
+        .find_map(|object| object.get("table")?.get("flags"))?;
+    Some(format!("table inet {TABLE} carries the flags {flags}"))
 }
 
 /// Compares chain by chain and rule by rule: what is missing, too much, moved or changed.
@@ -269,12 +283,11 @@ fn nft(arguments: &[&str], input: Option<&Value>) -> Result<String> {
         .stderr(Stdio::piped())
         .spawn()
         .context("starting nft; install the package nftables")?;
-    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+    let handed = match (input, child.stdin.take()) {
         // nft reads all of its input before it answers, so this cannot block for ever.
-        stdin
-            .write_all(input.to_string().as_bytes())
-            .context("handing the ruleset to nft")?;
-    }
+        (Some(input), Some(mut stdin)) => stdin.write_all(input.to_string().as_bytes()),
+        _ => Ok(()),
+    };
     let output = child.wait_with_output().context("waiting for nft")?;
     if !output.status.success() {
         bail!(
@@ -283,5 +296,10 @@ fn nft(arguments: &[&str], input: Option<&Value>) -> Result<String> {
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
+    // When nft ended early, its own words above say more than a broken pipe.
+    handed.context("handing the ruleset to nft")?;
     String::from_utf8(output.stdout).context("nft answered in something that is not text")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! The machine's file system, seen from a root folder, so that tests can install into another one.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -43,6 +44,24 @@ impl Host {
             user: self.id("/etc/passwd", user)?,
             group: self.id("/etc/group", group)?,
         })
+    }
+
+    /// Keeps other runs of this program away until the result is dropped: two at once would
+    /// write the same new files and remove each other's reference table.
+    ///
+    /// # Errors
+    /// When the lock file cannot be written.
+    pub fn lock(&self) -> Result<File> {
+        let path = self.path("/run/shelly-bastion.lock");
+        // For root alone: whoever can open the file can hold the lock for ever.
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|file| file.lock().map(|()| file))
+            .with_context(|| format!("locking {}", path.display()))
     }
 
     /// Both files have the name first and the number third.

@@ -10,12 +10,23 @@ use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and version are answers too. A wrong command line is a failure: clap's own
+            // exit code for it means something else here.
+            let failed = answer.use_stderr();
+            let _ = answer.print();
+            return ExitCode::from(if failed { cli::FAILED } else { 0 });
+        }
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_env_filter(EnvFilter::new("info"))
         .without_time()
+        // When the connection that started us breaks, the work still goes on to its end.
+        .log_internal_errors(false)
         .with_target(false)
         .init();
     let host = Host::new("/");

@@ -43,7 +43,7 @@ pub fn run(host: &Host, json: bool) -> Result<ExitCode> {
 #[must_use]
 pub fn verify(host: &Host) -> Report {
     let manifest = applied(host).and_then(|text| {
-        parse_manifest(&text.context("nothing was applied yet; run `bastion apply DIR`")?)
+        parse_manifest(&text.context("no folder was applied to the end; run `bastion apply DIR`")?)
     });
     let mut report = Report::default();
     match &manifest {
@@ -54,7 +54,7 @@ pub fn verify(host: &Host) -> Report {
             }
         }
     }
-    report.add("firewall", ruleset(host));
+    report.add("firewall", host.lock().and_then(|_lock| ruleset(host)));
     report.add("flows", flows(host));
     report.add("listeners", listeners::check());
     match &manifest {

@@ -44,46 +44,71 @@ pub(super) fn units_changed(files: &[(String, String)]) -> bool {
 /// Replaces these files. All new contents are on disk before the first file is replaced, so a
 /// full disk leaves everything as it was.
 pub(super) fn install(host: &Host, bundle: &Bundle, files: &[(String, String)]) -> Result<()> {
-    let mut ready: Vec<(PathBuf, PathBuf)> = Vec::new();
-    let written = (|| {
-        for (path, reason) in files {
-            let target = host.path(path);
-            let new = beside(&target);
-            ready.push((new.clone(), target));
-            match bundle.files.iter().find(|file| file.entry.path == *path) {
-                Some(file) => {
-                    let owner = host.owner(&file.entry.owner, &file.entry.group)?;
-                    write_new(&new, &file.content, file.mode, owner)?;
-                }
-                None => write_new(
-                    &new,
-                    manifest_text(bundle)?.as_bytes(),
-                    0o644,
-                    host.owner("root", "root")?,
-                )?,
-            }
-            info!(file = %path, %reason, "replacing");
-        }
-        Ok(())
-    })();
-    if let Err(error) = written {
-        for (new, _) in &ready {
-            // What was never written cannot be removed; the first error is the one that counts.
-            let _ = fs::remove_file(new);
-        }
-        return Err(error);
+    let mut new = NewFiles::default();
+    for file in &bundle.files {
+        let Some((path, reason)) = files.iter().find(|(path, _)| *path == file.entry.path) else {
+            continue;
+        };
+        let owner = host.owner(&file.entry.owner, &file.entry.group)?;
+        new.write(host.path(path), &file.content, file.mode, owner)?;
+        info!(file = %path, %reason, "replacing");
     }
-    for (new, target) in &ready {
-        fs::rename(new, target).with_context(|| format!("replacing {}", target.display()))?;
+    new.replace()
+}
+
+/// Takes the manifest of the last run away: from here on the machine is between two states.
+pub(super) fn forget(host: &Host) -> Result<()> {
+    let path = host.path(APPLIED_PATH);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed.with_context(|| format!("removing {}", path.display()))?,
     }
-    for (_, target) in &ready {
-        if let Some(folder) = target.parent() {
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .with_context(|| format!("syncing {}", folder.display()))?;
+    sync_folder(&path)
+}
+
+/// Keeps the manifest of a run that came to its end.
+pub(super) fn record(host: &Host, bundle: &Bundle) -> Result<()> {
+    let mut new = NewFiles::default();
+    let owner = host.owner("root", "root")?;
+    let content = manifest_text(bundle)?;
+    new.write(host.path(APPLIED_PATH), content.as_bytes(), 0o644, owner)?;
+    new.replace()
+}
+
+/// New files beside those that they will replace. Those that were not used are removed.
+#[derive(Default)]
+struct NewFiles(Vec<PathBuf>);
+
+impl NewFiles {
+    fn write(&mut self, target: PathBuf, content: &[u8], mode: u32, owner: Owner) -> Result<()> {
+        let new = beside(&target);
+        self.0.push(target);
+        write_new(&new, content, mode, owner)
+    }
+
+    fn replace(self) -> Result<()> {
+        for target in &self.0 {
+            fs::rename(beside(target), target)
+                .with_context(|| format!("replacing {}", target.display()))?;
+        }
+        self.0.iter().try_for_each(|target| sync_folder(target))
+    }
+}
+
+impl Drop for NewFiles {
+    fn drop(&mut self) {
+        for target in &self.0 {
+            // What was used or never written is not there; the first error is the one that counts.
+            let _ = fs::remove_file(beside(target));
         }
     }
-    Ok(())
+}
+
+fn sync_folder(file: &Path) -> Result<()> {
+    let folder = file.parent().unwrap_or(file);
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .with_context(|| format!("syncing {}", folder.display()))
 }
 
 fn manifest_text(bundle: &Bundle) -> Result<String> {
@@ -160,3 +185,6 @@ fn write_new(path: &Path, content: &[u8], mode: u32, owner: Owner) -> Result<()>
     };
     act().with_context(|| format!("writing {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use site::flow::{MQTT_LOOPBACK_PORT, MQTT_PORT, SSH_PORT};
 
 use super::Finding;
-use crate::host::read_text;
+use crate::host::{read_if_present, read_text};
 
 /// A listening socket: its port, and whether only this machine reaches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +18,10 @@ struct Listener {
 
 pub(super) fn check() -> Finding {
     let mut found = listening(&read_text("/proc/net/tcp".as_ref())?)?;
-    found.extend(listening(&read_text("/proc/net/tcp6".as_ref())?)?);
+    // Absent when the kernel was started without IPv6.
+    if let Some(table) = read_if_present("/proc/net/tcp6".as_ref())? {
+        found.extend(listening(&String::from_utf8_lossy(&table))?);
+    }
     Ok(judge(&found))
 }
 

@@ -1,0 +1,187 @@
+//! Comparing what is loaded with what was rendered; the kernel's part is in `tests/nftables.rs`.
+
+use serde_json::{Value, json};
+
+use super::{ChainState, chains, compare, flags, hooked, reference, rendered_hooks};
+
+fn chain(name: &str, policy: &str, rules: &[(&str, &str)]) -> ChainState {
+    let rules = rules.iter();
+    ChainState {
+        name: name.to_owned(),
+        hooked: vec![json!("filter"), json!(name), json!(0), json!(policy)],
+        rules: rules
+            .map(|(name, expression)| ((*name).to_owned(), json!([expression])))
+            .collect(),
+    }
+}
+
+fn expected() -> Vec<ChainState> {
+    vec![
+        chain("input", "drop", &[("a", "1"), ("b", "2")]),
+        chain("output", "drop", &[("c", "3")]),
+    ]
+}
+
+#[track_caller]
+fn check(input: &[(&str, &str)], says: &[&str]) {
+    let loaded = [
+        chain("input", "drop", input),
+        chain("output", "drop", &[("c", "3")]),
+    ];
+    assert_eq!(compare(&expected(), &loaded), says);
+}
+
+#[test]
+fn equal_is_equal() {
+    assert_eq!(compare(&expected(), &expected()), Vec::<String>::new());
+    let mut turned = expected();
+    turned.reverse();
+    assert_eq!(compare(&expected(), &turned), Vec::<String>::new());
+}
+
+#[test]
+fn each_difference_of_rules_has_its_words() {
+    check(&[("a", "1")], &["rule b is missing from chain input"]);
+    check(&[("a", "1"), ("b", "9")], &["rule b was changed"]);
+    check(
+        &[("a", "1"), ("", "accept"), ("b", "2")],
+        &["rule without a name in chain input is not ours"],
+    );
+    check(
+        &[("a", "1"), ("b", "2"), ("c", "3")],
+        &["rule c in chain input is not ours"],
+    );
+    check(
+        &[("b", "2"), ("a", "1")],
+        &["the rules of chain input stand in another order"],
+    );
+    check(
+        &[("a", "1"), ("b", "2"), ("a", "1")],
+        &["rule a is there 2 times"],
+    );
+    // A changed rule hidden behind the right one is found as well.
+    check(
+        &[("a", "9"), ("a", "1"), ("b", "2")],
+        &["rule a is there 2 times"],
+    );
+    check(
+        &[],
+        &[
+            "rule a is missing from chain input",
+            "rule b is missing from chain input",
+        ],
+    );
+}
+
+#[test]
+fn each_difference_of_chains_has_its_words() {
+    let open = [
+        chain("input", "accept", &[("a", "1"), ("b", "2")]),
+        chain("output", "drop", &[("c", "3")]),
+    ];
+    assert_eq!(
+        compare(&expected(), &open),
+        [r#"chain input is "filter" "input" 0 "accept", expected "filter" "input" 0 "drop""#]
+    );
+    let foreign = [expected(), vec![chain("more", "accept", &[])]].concat();
+    assert_eq!(compare(&expected(), &foreign), ["chain more is not ours"]);
+    assert_eq!(
+        compare(&expected(), &[]),
+        ["chain input is missing", "chain output is missing"]
+    );
+}
+
+/// A chain as nft lists it, with what changes by itself.
+fn listing(handle: u32, packets: u64) -> Value {
+    json!({"nftables": [
+        {"metainfo": {"version": "1.0.6"}},
+        {"table": {"family": "inet", "name": "shelly_bastion", "handle": handle}},
+        {"chain": {"family": "inet", "table": "shelly_bastion", "name": "input", "handle": handle,
+                   "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}},
+        {"rule": {"family": "inet", "table": "shelly_bastion", "chain": "input", "handle": handle,
+                  "comment": "a", "expr": [{"counter": {"packets": packets, "bytes": packets}},
+                                           {"accept": null}]}},
+    ]})
+}
+
+#[test]
+fn handles_and_counters_make_no_difference() {
+    assert_eq!(chains(&listing(1, 0)), chains(&listing(7, 4711)));
+    let [chain] = &chains(&listing(1, 0))[..] else {
+        panic!("one chain was listed")
+    };
+    assert_eq!(chain.name, "input");
+    assert_eq!(
+        chain.hooked,
+        [json!("filter"), json!("input"), json!(0), json!("drop")]
+    );
+    assert_eq!(
+        chain.rules,
+        [("a".to_owned(), json!([{"counter": null}, {"accept": null}]))]
+    );
+}
+
+#[test]
+fn a_sleeping_table_is_found() {
+    assert_eq!(flags(&listing(1, 0)), None);
+    let sleeping =
+        json!({"nftables": [{"table": {"name": "shelly_bastion", "flags": ["dormant"]}}]});
+    assert_eq!(
+        flags(&sleeping).unwrap(),
+        r#"table inet shelly_bastion carries the flags ["dormant"]"#
+    );
+}
+
+fn rendered() -> Value {
+    json!({"nftables": [
+        {"add": {"table": {"family": "inet", "name": "shelly_bastion"}}},
+        {"delete": {"table": {"family": "inet", "name": "shelly_bastion"}}},
+        {"add": {"chain": {"family": "inet", "table": "shelly_bastion", "name": "input",
+                           "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}}},
+        {"add": {"rule": {"family": "inet", "table": "shelly_bastion", "chain": "input",
+                          "comment": "a", "expr": [{"accept": null}]}}},
+    ]})
+}
+
+/// The reference is loaded into a kernel that is at work: it must never see a packet.
+#[test]
+fn the_reference_has_no_hook_and_another_name() {
+    let reference = reference(&rendered()).unwrap();
+    let text = reference.to_string();
+    assert!(!text.contains("\"shelly_bastion\""), "{text}");
+    for key in ["\"hook\"", "\"policy\"", "\"prio\"", "\"type\""] {
+        assert!(!text.contains(key), "{text}");
+    }
+    assert_eq!(text.matches("shelly_bastion_reference").count(), 4);
+    let hooks = rendered_hooks(&rendered(), "input");
+    assert_eq!(
+        hooks,
+        hooked(&json!({"type": "filter", "hook": "input", "prio": 0, "policy": "drop"}))
+    );
+}
+
+#[test]
+fn commands_for_anything_else_are_refused() {
+    for (command, says) in [
+        (json!({"flush": {"ruleset": null}}), "does not know"),
+        (
+            json!({"add": {"table": {"family": "inet", "name": "other"}}}),
+            "another table",
+        ),
+        (
+            json!({"add": {"rule": {"family": "inet", "chain": "input"}}}),
+            "another table",
+        ),
+        (json!("flush"), "does not know"),
+        (json!({}), "does not know"),
+    ] {
+        let error = reference(&json!({"nftables": [command]}))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(says), "{command}: {error}");
+    }
+    for ruleset in [json!({}), json!([]), json!({"nftables": {}})] {
+        let error = reference(&ruleset).unwrap_err().to_string();
+        assert!(error.contains("nftables"), "{error}");
+    }
+}

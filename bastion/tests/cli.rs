@@ -1,0 +1,68 @@
+//! The program as a person meets it: help, messages and exit codes.
+
+// Clippy knows a test by its attribute only, and not the functions that tests share.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::process::Command;
+
+/// What it says on stdout and on stderr, after the exit code.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_bastion"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn help_is_an_answer() {
+    for arguments in [&["--help"][..], &["apply", "--help"], &["verify", "--help"]] {
+        let (code, said, complained) = run(arguments);
+        assert_eq!((code, complained.as_str()), (0, ""), "{arguments:?}");
+        assert!(said.contains("Usage: bastion"), "{said}");
+    }
+    let (_, said, _) = run(&["--help"]);
+    assert!(said.contains("apply") && said.contains("verify"), "{said}");
+    let (_, said, _) = run(&["apply", "--help"]);
+    assert!(said.contains("Exit code: 0 done"), "{said}");
+    let (code, said, _) = run(&["--version"]);
+    assert_eq!(code, 0);
+    assert_eq!(said, concat!("bastion ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+/// Exit code 2 means "something would change" or "could not tell", never a slip of the finger.
+#[test]
+fn a_wrong_command_line_is_a_failure() {
+    for arguments in [
+        &[][..],
+        &["install"],
+        &["apply"],
+        &["apply", "--dryrun", "folder"],
+        &["verify", "folder"],
+    ] {
+        let (code, said, complained) = run(arguments);
+        assert_eq!((code, said.as_str()), (1, ""), "{arguments:?}");
+        assert!(complained.contains("Usage: bastion"), "{complained}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    for arguments in [
+        &["apply", "/nonexistent"][..],
+        &["apply", "--dry-run", "/nonexistent"],
+    ] {
+        let (code, said, complained) = run(arguments);
+        assert_eq!((code, said.as_str()), (1, ""));
+        assert_eq!(
+            complained,
+            "bastion: reading /nonexistent: reading /nonexistent/manifest.json: \
+             No such file or directory (os error 2)\n"
+        );
+    }
+}

@@ -1,0 +1,179 @@
+//! The rendered rulesets in a kernel, in a network namespace of their own.
+//!
+//! Needs root, `nft` and `unshare`; without them each test says that it was skipped. The tests
+//! marked as ignored are the inner halves: they run in the namespace, and refuse to run elsewhere.
+
+// Clippy knows a test by its attribute only, and not the functions that tests share.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use bastion::firewall;
+use serde_json::Value;
+use site::manifest::RULESET_PATH;
+
+/// Names the namespace that must not be touched.
+const OUTSIDE: &str = "BASTION_TEST_OUTSIDE";
+/// What an inner half says at its end, so that one that did nothing is no pass.
+const DONE: &str = "done in a namespace of its own";
+const CHANGES: &str = "inside_every_change_is_found";
+const FOREIGN: &str = "inside_other_tables_are_left_alone";
+
+fn golden(site: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy/tests/golden")
+        .join(site)
+        .join("bastion/files")
+        .join(RULESET_PATH.trim_start_matches('/'))
+}
+
+fn ruleset(site: &str) -> Value {
+    serde_json::from_str(&fs::read_to_string(golden(site)).unwrap()).unwrap()
+}
+
+fn namespace() -> String {
+    let link = fs::read_link("/proc/self/ns/net").unwrap();
+    link.to_str().unwrap().to_owned()
+}
+
+/// A command in a new network namespace, or nothing where none can be had.
+fn unshare(test: &str) -> Option<Command> {
+    let works = Command::new("unshare")
+        .args(["-n", "nft", "list", "tables"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !works {
+        eprintln!("skipped: {test}: no network namespace with nft (needs root, unshare, nftables)");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.arg("-n").env(OUTSIDE, namespace());
+    Some(command)
+}
+
+#[track_caller]
+fn check(mut command: Command, says: &str) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains(says),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Runs one of the inner halves.
+fn inside(inner: &str) {
+    if let Some(mut command) = unshare(inner) {
+        command.arg(env::current_exe().unwrap());
+        command.args(["--exact", inner, "--ignored", "--nocapture"]);
+        check(command, DONE);
+    }
+}
+
+/// Nothing here may ever touch the firewall of the machine that runs the tests.
+fn is_inside() -> bool {
+    env::var(OUTSIDE).is_ok_and(|outside| outside != namespace())
+}
+
+fn nft(arguments: &[&str]) -> String {
+    let output = Command::new("nft").args(arguments).output().unwrap();
+    assert!(output.status.success(), "nft {arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn nft_takes_every_rendered_ruleset() {
+    for site in ["home", "flat"] {
+        if let Some(mut command) = unshare("nft_takes_every_rendered_ruleset") {
+            command.args(["nft", "-j", "-f"]).arg(golden(site));
+            check(command, "");
+        }
+    }
+}
+
+#[test]
+fn every_change_is_found() {
+    inside(CHANGES);
+}
+
+#[test]
+fn other_tables_are_left_alone() {
+    inside(FOREIGN);
+}
+
+#[test]
+#[ignore = "the inner half of every_change_is_found"]
+fn inside_every_change_is_found() {
+    if !is_inside() {
+        return;
+    }
+    for site in ["home", "flat"] {
+        let ruleset = ruleset(site);
+        let changes: &[(&str, &str)] = &[
+            (
+                "flush chain inet shelly_bastion forward",
+                "rule refuse-forward is missing",
+            ),
+            (
+                "add rule inet shelly_bastion input accept",
+                "rule without a name",
+            ),
+            (
+                "insert rule inet shelly_bastion output tcp dport 80 accept comment \"f9-replies\"",
+                "rule f9-replies is there 2 times",
+            ),
+            (
+                "add chain inet shelly_bastion more",
+                "chain more is not ours",
+            ),
+            (
+                "chain inet shelly_bastion output { policy accept; }",
+                "chain output is",
+            ),
+            ("delete table inet shelly_bastion", "is not loaded"),
+        ];
+        for (change, says) in changes {
+            firewall::check(&ruleset).unwrap();
+            firewall::load(&ruleset).unwrap();
+            assert_eq!(
+                firewall::differences(&ruleset).unwrap(),
+                Vec::<String>::new()
+            );
+            nft(&change.split(' ').collect::<Vec<_>>());
+            let found = firewall::differences(&ruleset).unwrap().join("; ");
+            assert!(found.contains(says), "{site}, {change}: {found:?}");
+        }
+        assert!(
+            !nft(&["list", "tables"]).contains("shelly"),
+            "something was left"
+        );
+    }
+    println!("{DONE}");
+}
+
+#[test]
+#[ignore = "the inner half of other_tables_are_left_alone"]
+fn inside_other_tables_are_left_alone() {
+    if !is_inside() {
+        return;
+    }
+    nft(&["add table inet other; add chain inet other c; add rule inet other c counter accept"]);
+    nft(&["add table ip shelly_bastion; add chain ip shelly_bastion c"]);
+    let other = || {
+        nft(&["list", "table", "inet", "other"]) + &nft(&["list", "table", "ip", "shelly_bastion"])
+    };
+    let before = other();
+    firewall::load(&ruleset("home")).unwrap();
+    assert_eq!(
+        firewall::differences(&ruleset("home")).unwrap(),
+        Vec::<String>::new()
+    );
+    assert_eq!(other(), before);
+    println!("{DONE}");
+}
