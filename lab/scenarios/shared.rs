@@ -125,10 +125,7 @@ impl Shared {
                 }
                 Err(error) => {
                     let reason = blame(&stage.lab, &error);
-                    let saved = match diagnostics::save(&stage.lab, scenario.name, &reason).await {
-                        Ok(folder) => format!("logs, rulesets and counters: {}", folder.display()),
-                        Err(error) => format!("and the evidence could not be saved: {error:#}"),
-                    };
+                    let saved = diagnostics::save(&stage.lab, scenario.name, &reason).await;
                     Err(Failed::from(format!("{reason}\n{saved}")))
                 }
             }
@@ -173,7 +170,7 @@ impl Shared {
             Err(error) => {
                 let saved = diagnostics::save(lab, "matrix", &format!("{error:#}")).await;
                 lab.end().await?;
-                Err(error.context(format!("making every attempt ({saved:?})")))
+                Err(error.context(format!("making every attempt\n{saved}\n")))
             }
         }
     }

@@ -27,12 +27,16 @@ fn folder() -> PathBuf {
     workspace.unwrap_or(Path::new(".")).join("target/lab")
 }
 
-/// Saves what can be had and returns the folder. Goes on when a look fails: the failure is
-/// written where the look would have been.
-///
-/// # Errors
-/// When the folder cannot be written.
-pub async fn save(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
+/// Saves what can be had, and says where it is, or why it could not be saved.
+pub async fn save(lab: &Lab, scenario: &str, reason: &str) -> String {
+    match write(lab, scenario, reason).await {
+        Ok(folder) => format!("logs, rulesets and counters: {}", folder.display()),
+        Err(error) => format!("and the evidence could not be saved: {error:#}"),
+    }
+}
+
+/// Goes on when a look fails: the failure is written where the look would have been.
+async fn write(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
     let folder = folder()
         .join(&lab.engine.name)
         .join(scenario.replace("::", "-"));

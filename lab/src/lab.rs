@@ -179,7 +179,7 @@ impl Lab {
                 ),
                 None => "equipping the machines".to_owned(),
             };
-            return Err(error.context(format!("{why} ({saved:?})")));
+            return Err(error.context(format!("{why}\n{saved}\n")));
         }
         Ok(lab)
     }
