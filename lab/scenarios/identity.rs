@@ -32,6 +32,10 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         ),
         scenario!("identity::a_meter_cannot_hear_others", hearing_others),
         scenario!(
+            "identity::without_accounts_and_rules_all_of_it_gets_through",
+            without_rules
+        ),
+        scenario!(
             "identity::a_meter_cannot_read_the_brokers_own_topics",
             broker_topics
         ),
@@ -98,12 +102,11 @@ async fn commands(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
     let (meter, prefix) = spare(lab, 7)?;
     let reader = stage.reader().await?;
-    let forged = [
+    let own = [
         format!("{prefix}/relay/0/command"),
         format!("{prefix}/command"),
-        "shellies/command".to_owned(),
     ];
-    for topic in &forged {
+    for topic in &own {
         publish(lab, &lab.stranger, Login::Account(meter), topic, "66.04").await?;
     }
     let topic = format!("{prefix}/relay/0");
@@ -114,11 +117,89 @@ async fn commands(stage: &Stage) -> Result<String> {
     let heard = reader.heard_until(&format!("{topic} 42.04")).await?;
     ensure!(
         !heard.contains("66.04"),
-        "promise broken: a meter's password is enough to command a relay"
+        "promise broken: a meter's password is enough to command its relay"
+    );
+    // The commands to all meters are heard by meters only, so a meter is the judge of those.
+    let (other, _) = spare(lab, 14)?;
+    let heard = deaf(
+        stage,
+        other,
+        "shellies/command",
+        "/root/commands.txt",
+        || async {
+            publish(
+                lab,
+                &lab.stranger,
+                Login::Account(meter),
+                "shellies/command",
+                "66.04",
+            )
+            .await?;
+            publish(lab, &lab.stranger, Login::Account(meter), &topic, "42.09")
+                .await?
+                .success()?;
+            Ok(format!("{topic} 42.09"))
+        },
+    );
+    ensure!(
+        !heard.await?,
+        "promise broken: a meter's password is enough to command all meters"
     );
     Ok(format!(
-        "{} command topics refused to the meter itself; its relay state is heard",
-        forged.len()
+        "{} command topics refused to a meter; its relay state is heard",
+        own.len() + 1
+    ))
+}
+
+/// The twin of all refusals here: with a broker that has no accounts and no rules, the same
+/// clients get through, and the same kind of listener hears it.
+async fn without_rules(stage: &Stage) -> Result<String> {
+    let node = &stage.lab.neighbour;
+    open_broker(stage, "1998").await?;
+    let file = "/root/open.txt";
+    let listen =
+        format!("exec stdbuf -oL mosquitto_sub -d -p 1998 -q 1 -t '#' -F '%t %p' >{file} 2>&1");
+    node.spawn("open-listener", &["sh", "-c", &listen]).await?;
+    let log = || async { node.run(&["cat", file]).await };
+    let waits = |word: String| async move {
+        eventually(
+            format!("the listener to tell `{word}`"),
+            Duration::from_secs(10),
+            || async {
+                let log = log().await.unwrap_or_default();
+                Ok(if log.contains(&word) {
+                    Look::Done(())
+                } else {
+                    Look::NotYet(log)
+                })
+            },
+        )
+        .await
+    };
+    waits("Subscribed".to_owned()).await?;
+    let topics = [
+        "shellies/any/emeter/0/power",
+        "shellies/any/relay/0/command",
+        "shellies/command",
+    ];
+    for topic in topics {
+        let forge = [
+            "mosquitto_pub",
+            "-p",
+            "1998",
+            "-q",
+            "1",
+            "-t",
+            topic,
+            "-m",
+            "66.06",
+        ];
+        node.run(&forge).await?;
+        waits(format!("{topic} 66.06")).await?;
+    }
+    Ok(format!(
+        "a broker without accounts and rules lets {} kinds of forgery through to a listener",
+        topics.len()
     ))
 }
 
@@ -221,35 +302,7 @@ async fn broker_topics(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
     let (meter, _) = spare(lab, 12)?;
     let (other, prefix) = spare(lab, 13)?;
-    lab.neighbour
-        .spawn("open-broker", &["mosquitto", "-p", "1999"])
-        .await?;
-    let ask = [
-        "timeout",
-        "10",
-        "mosquitto_sub",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        "1999",
-        "-t",
-        "$SYS/broker/version",
-        "-C",
-        "1",
-    ];
-    eventually(
-        "a broker without rules to tell its version",
-        Duration::from_secs(10),
-        || async {
-            let output = lab.neighbour.exec("root", &ask).await?;
-            Ok(if output.stdout.contains("mosquitto") {
-                Look::Done(())
-            } else {
-                Look::NotYet(output.stderr)
-            })
-        },
-    )
-    .await?;
+    open_broker(stage, "1999").await?;
     let heard = deaf(stage, meter, "$SYS/#", "/root/sys.txt", || async {
         let topic = format!("{prefix}/emeter/0/voltage");
         publish(lab, &lab.meters, Login::Account(other), &topic, "42.07")
@@ -262,6 +315,38 @@ async fn broker_topics(stage: &Stage) -> Result<String> {
         "promise broken: a meter reads the broker's own topics"
     );
     Ok("a meter hears nothing of $SYS; a broker without rules tells it to anybody".to_owned())
+}
+
+/// Starts a broker without accounts and rules beside ours, and waits until it tells its version:
+/// there `$SYS` is heard.
+async fn open_broker(stage: &Stage, port: &str) -> Result<()> {
+    let node = &stage.lab.neighbour;
+    node.spawn("open-broker", &["mosquitto", "-p", port])
+        .await?;
+    let ask = [
+        "timeout",
+        "10",
+        "mosquitto_sub",
+        "-p",
+        port,
+        "-t",
+        "$SYS/broker/version",
+        "-C",
+        "1",
+    ];
+    eventually(
+        "a broker without rules to tell its version",
+        Duration::from_secs(10),
+        || async {
+            let output = node.exec("root", &ask).await?;
+            Ok(if output.stdout.contains("mosquitto") {
+                Look::Done(())
+            } else {
+                Look::NotYet(output.stderr)
+            })
+        },
+    )
+    .await
 }
 
 /// Subscribes as a meter, waits until the broker has answered, lets something be said that the
