@@ -1,6 +1,7 @@
 //! Attempts and listeners against each other, on loopback.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -119,7 +120,12 @@ async fn an_address_without_a_route_is_no_refusal() {
     if verdict.outcome == Outcome::Unreachable {
         assert!(verdict.errno.is_some() && verdict.is_judged());
     } else {
-        eprintln!("SKIPPED: this machine has a route for 2001:db8::/32");
+        // Not eprintln!: the test runner swallows what a passing test prints, and a skipped check must be seen.
+        let test = "an_address_without_a_route_is_no_refusal";
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: {test}: there is a route for 2001:db8::/32"
+        );
     }
 }
 
