@@ -111,15 +111,24 @@ impl Lab {
             async move { Node::start(engine, name, image, &plugs).await }
         };
         let on = |segment: &Segment, n: u8| vec![segment.plug(n)];
-        let all = try_join_all([
-            node(
-                "router",
-                vec![
-                    wan.plug(topology::ROUTER),
-                    dmz.plug(topology::ROUTER),
-                    lan.plug(topology::ROUTER),
-                ],
-            ),
+        let everywhere = vec![
+            wan.plug(topology::ROUTER),
+            dmz.plug(topology::ROUTER),
+            lan.plug(topology::ROUTER),
+        ];
+        let (
+            router,
+            bastion,
+            neighbour,
+            guide,
+            meters,
+            stranger,
+            admin,
+            collector,
+            influxdb,
+            home_server,
+        ) = tokio::try_join!(
+            node("router", everywhere),
             node("bastion", on(dmz, topology::BASTION)),
             node("neighbour", on(dmz, topology::NEIGHBOUR)),
             node("guide", on(dmz, topology::GUIDE)),
@@ -129,25 +138,7 @@ impl Lab {
             node("collector", on(lan, topology::COLLECTOR)),
             node("influxdb", on(lan, topology::INFLUXDB)),
             node("home_server", on(lan, topology::HOME_SERVER)),
-        ])
-        .await?;
-        let Ok(
-            [
-                router,
-                bastion,
-                neighbour,
-                guide,
-                meters,
-                stranger,
-                admin,
-                collector,
-                influxdb,
-                home_server,
-            ],
-        ) = <[Node; 10]>::try_from(all)
-        else {
-            bail!("the engine started another number of machines than asked");
-        };
+        )?;
         steps.done("machines");
         let lab = Lab {
             steps,
