@@ -27,7 +27,10 @@ fn manifest(files: Vec<FileEntry>) -> Manifest {
         format: FORMAT,
         site: "home".to_owned(),
         bastion: "pi".to_owned(),
+        version: "0.1.0".to_owned(),
         files,
+        packages: vec![],
+        units: vec![],
         accounts: vec![],
     }
 }
@@ -151,7 +154,7 @@ fn another_format_is_refused() {
     };
     refused(
         folder(&json(&other)).path(),
-        &["format 2", "update the program"],
+        &["format 3", "update the program"],
     );
 }
 

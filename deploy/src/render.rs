@@ -60,7 +60,7 @@ pub struct RenderedFile {
     /// Group name.
     pub group: &'static str,
     /// What is in it. May hold secrets, so it is never printed.
-    pub content: String,
+    pub content: Vec<u8>,
 }
 
 impl RenderedFile {
@@ -70,12 +70,12 @@ impl RenderedFile {
             mode: 0o644,
             owner: "root",
             group: "root",
-            content,
+            content: content.into_bytes(),
         }
     }
 
     fn entry(&self) -> FileEntry {
-        let digest = Sha256::digest(self.content.as_bytes());
+        let digest = Sha256::digest(&self.content);
         FileEntry {
             path: self.path.clone(),
             sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -130,7 +130,7 @@ impl Rendered {
                 mode: 0o600,
                 owner: "root",
                 group: "root",
-                content: format!("{}\n", secrets.password(HEALTH_ACCOUNT)?.expose()),
+                content: format!("{}\n", secrets.password(HEALTH_ACCOUNT)?.expose()).into_bytes(),
             },
             RenderedFile::public(
                 manifest::MOSQUITTO_CONF_PATH,
@@ -144,10 +144,29 @@ impl Rendered {
             format: manifest::FORMAT,
             site: site.name.clone(),
             bastion: bastion.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             files: files.iter().map(RenderedFile::entry).collect(),
+            packages: units::packages(),
+            units: units::managed(),
             accounts: accounts.into_iter().map(|account| account.name).collect(),
         };
         Ok(Rendered { manifest, files })
+    }
+
+    /// Adds the program itself, and says which version rendered all this.
+    #[must_use]
+    pub fn with_program(mut self, program: Vec<u8>, version: &str) -> Rendered {
+        let file = RenderedFile {
+            path: manifest::PROGRAM_PATH.to_owned(),
+            mode: 0o755,
+            owner: "root",
+            group: "root",
+            content: program,
+        };
+        self.manifest.files.push(file.entry());
+        self.files.push(file);
+        version.clone_into(&mut self.manifest.version);
+        self
     }
 
     /// Writes the folder that `bastion apply` takes: `manifest.json`, and each file below
@@ -165,7 +184,7 @@ impl Rendered {
             }
             write_private(&path, &file.content)?;
         }
-        write_private(&manifest, &json("manifest.json", &self.manifest)?)
+        write_private(&manifest, json("manifest.json", &self.manifest)?.as_bytes())
     }
 }
 
@@ -189,13 +208,13 @@ fn create_folder(path: &Path, parents: bool) -> Result<(), RenderError> {
         })
 }
 
-fn write_private(path: &Path, content: &str) -> Result<(), RenderError> {
+fn write_private(path: &Path, content: &[u8]) -> Result<(), RenderError> {
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .and_then(|mut file| file.write_all(content))
         .map_err(|source| RenderError::Write {
             path: path.to_owned(),
             source,

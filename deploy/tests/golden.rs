@@ -59,7 +59,7 @@ fn rendered(name: &str) -> Files {
         if reader.kind == ReaderKind::Collector {
             for file in collector_files(&site, only(&site), reader, &secrets).unwrap() {
                 let path = Path::new(&reader.name).join(file.path.trim_start_matches('/'));
-                files.insert(path, file.content);
+                files.insert(path, String::from_utf8(file.content).unwrap());
             }
         }
     }

@@ -5,6 +5,7 @@
 //! Reading order: what a person writes and what it is checked into, then what follows from it.
 
 pub mod account;
+pub mod answer;
 pub mod description;
 pub mod flow;
 pub mod form;

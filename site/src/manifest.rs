@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of this format that the project writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Where the ruleset lies on a bastion: commands in nft's JSON, one transaction.
 pub const RULESET_PATH: &str = "/etc/shelly-bastion/policy.nft.json";
@@ -20,6 +20,10 @@ pub const MOSQUITTO_CONF_PATH: &str = "/etc/mosquitto/mosquitto.conf";
 pub const PASSWD_PATH: &str = "/etc/mosquitto/shelly-bastion.passwd";
 /// The broker's access rules.
 pub const ACL_PATH: &str = "/etc/mosquitto/shelly-bastion.acl";
+/// The program on a bastion.
+pub const PROGRAM_PATH: &str = "/usr/local/sbin/bastion";
+/// What a bastion remembers of releases and changes; for root alone.
+pub const STATE_FOLDER: &str = "/var/lib/shelly-bastion";
 /// The firewall table that belongs to the project, in family `inet`.
 pub const TABLE: &str = "shelly_bastion";
 
@@ -39,6 +43,52 @@ pub struct FileEntry {
     pub group: String,
 }
 
+impl FileEntry {
+    /// Whether its content may be shown: everybody on the bastion may read it.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        matches!(self.mode.as_bytes().last(), Some(b'4'..=b'7'))
+    }
+}
+
+/// A package of the distribution that must be installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PackageEntry {
+    /// Its name.
+    pub name: String,
+    /// The oldest version that will do, as the distribution writes versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<String>,
+}
+
+/// How a unit of systemd shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnitState {
+    /// Starts at boot, and is active now.
+    Running,
+    /// Neither active nor able to start: masked. A unit that the machine does not have is in
+    /// this state already.
+    Off,
+}
+
+/// A unit of systemd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitEntry {
+    /// Its full name, `mosquitto.service`.
+    pub name: String,
+    /// How it shall be.
+    pub state: UnitState,
+    /// It starts afresh when one of these files changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart_for: Vec<String>,
+    /// It reads its settings again when one of these files changed, and none of `restart_for`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reload_for: Vec<String>,
+}
+
 /// Everything that `bastion apply` installs and `bastion verify` compares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,8 +99,15 @@ pub struct Manifest {
     pub site: String,
     /// Name of the bastion.
     pub bastion: String,
-    /// In the order in which they are installed.
+    /// The project's version and git hash that rendered it, `0.1.0 (1a2b3c4d)`. For showing only.
+    pub version: String,
+    /// In the order in which they are installed. A file of the manifest before that is not in
+    /// this one is removed.
     pub files: Vec<FileEntry>,
+    /// In no order.
+    pub packages: Vec<PackageEntry>,
+    /// In the order in which they are started. Only on machines that run systemd.
+    pub units: Vec<UnitEntry>,
     /// Names of all accounts, in the order of the password file.
     pub accounts: Vec<String>,
 }

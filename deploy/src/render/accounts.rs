@@ -15,7 +15,7 @@ fn broker_only(path: &str, content: String) -> RenderedFile {
         mode: 0o640,
         owner: "root",
         group: "mosquitto",
-        content,
+        content: content.into_bytes(),
     }
 }
 

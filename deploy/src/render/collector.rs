@@ -101,7 +101,7 @@ pub fn collector_files(
         mode: 0o600,
         owner: "root",
         group: "root",
-        content,
+        content: content.into_bytes(),
     };
     Ok(vec![
         private(settings_path, text),

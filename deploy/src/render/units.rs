@@ -1,20 +1,51 @@
 //! systemd units: the policy is there before the network, and the broker only with the policy.
 
-use site::manifest::RULESET_PATH;
+use site::manifest::{
+    ACL_PATH, MOSQUITTO_CONF_PATH, PASSWD_PATH, PackageEntry, RULESET_PATH, UnitEntry, UnitState,
+};
 
 use super::RenderedFile;
 
 /// The policy's unit, and what is added to the distribution's broker unit.
+const POLICY_UNIT: &str = "shelly-bastion-policy.service";
+const POLICY_PATH: &str = "/etc/systemd/system/shelly-bastion-policy.service";
+const BROKER_UNIT: &str = "mosquitto.service";
+const BROKER_PATH: &str = "/etc/systemd/system/mosquitto.service.d/shelly-bastion.conf";
+
+/// The packages that the bastion stands on.
+pub(super) fn packages() -> Vec<PackageEntry> {
+    ["mosquitto", "nftables"]
+        .map(|name| PackageEntry {
+            name: name.to_owned(),
+            at_least: None,
+        })
+        .into()
+}
+
+/// The units that are looked after.
+pub(super) fn managed() -> Vec<UnitEntry> {
+    let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+    vec![
+        UnitEntry {
+            name: POLICY_UNIT.to_owned(),
+            state: UnitState::Running,
+            // The firewall is loaded by `apply` itself, and read back.
+            restart_for: vec![],
+            reload_for: vec![],
+        },
+        UnitEntry {
+            name: BROKER_UNIT.to_owned(),
+            state: UnitState::Running,
+            restart_for: paths(&[MOSQUITTO_CONF_PATH, BROKER_PATH]),
+            reload_for: paths(&[PASSWD_PATH, ACL_PATH]),
+        },
+    ]
+}
+
 pub(super) fn units() -> Vec<RenderedFile> {
     vec![
-        RenderedFile::public(
-            "/etc/systemd/system/shelly-bastion-policy.service",
-            policy(),
-        ),
-        RenderedFile::public(
-            "/etc/systemd/system/mosquitto.service.d/shelly-bastion.conf",
-            broker(),
-        ),
+        RenderedFile::public(POLICY_PATH, policy()),
+        RenderedFile::public(BROKER_PATH, broker()),
     ]
 }
 

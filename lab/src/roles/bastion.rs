@@ -56,12 +56,12 @@ pub async fn bring(node: &Node, rendered: &Rendered) -> Result<()> {
     };
     let manifest = serde_json::to_vec_pretty(&rendered.manifest).context("writing the manifest")?;
     let mut uploads = vec![file(format!("{RENDERED}/manifest.json"), &manifest)];
-    uploads.extend(rendered.files.iter().map(|each| {
-        file(
-            format!("{RENDERED}/files{}", each.path),
-            each.content.as_bytes(),
-        )
-    }));
+    uploads.extend(
+        rendered
+            .files
+            .iter()
+            .map(|each| file(format!("{RENDERED}/files{}", each.path), &each.content)),
+    );
     node.run(&["rm", "-rf", RENDERED]).await?;
     node.upload(&uploads).await
 }

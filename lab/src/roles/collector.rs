@@ -24,7 +24,7 @@ pub async fn install(node: &Node, program: Vec<u8>, settings: Vec<RenderedFile>)
     files.extend(settings.into_iter().map(|file| Upload {
         path: file.path,
         mode: file.mode,
-        content: file.content.into_bytes(),
+        content: file.content,
     }));
     node.upload(&files).await?;
     node.run(&["mkdir", "-p", "/var/lib/collector"]).await?;
