@@ -2,7 +2,6 @@
 //! which of them are stored; what they mean is left to `points`.
 
 pub mod broker;
-mod burst;
 mod redelivery;
 mod subscription;
 

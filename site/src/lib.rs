@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod answer;
+pub mod burst;
 pub mod description;
 pub mod flow;
 pub mod form;
@@ -13,6 +14,7 @@ pub mod manifest;
 pub mod meter;
 pub mod mistake;
 pub mod network;
+pub mod record;
 
 pub use description::{
     Bastion, Database, Endpoint, Lan, Outbound, Placement, Reader, ReaderKind, Site,

@@ -10,9 +10,9 @@ use tracing::warn;
 
 use super::{Receipt, acknowledge};
 use crate::fleet::Fleet;
-use crate::source::burst::Bursts;
 use crate::source::redelivery::{self, Redelivery};
 use crate::source::{Arrival, Tally};
+use site::burst::Bursts;
 
 /// Bytes of messages that are here and not yet stored. When they are used up, polling stops, and
 /// the broker keeps the rest.

@@ -13,7 +13,7 @@ const MOST_TOPICS: usize = 64;
 
 /// The open burst of each meter.
 #[derive(Debug, Default)]
-pub(super) struct Bursts {
+pub struct Bursts {
     open: HashMap<usize, Burst>,
 }
 
@@ -25,7 +25,8 @@ struct Burst {
 
 impl Bursts {
     /// The time of a message that is here at `now_ns`.
-    pub(super) fn time(&mut self, meter: usize, topic: &str, now_ns: i64) -> i64 {
+    #[must_use]
+    pub fn time(&mut self, meter: usize, topic: &str, now_ns: i64) -> i64 {
         let burst = self.open.entry(meter).or_insert_with(|| Burst {
             time_ns: now_ns,
             topics: HashSet::new(),
