@@ -44,4 +44,30 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Take the meters' messages from the broker into the journal, and serve them to readers.
+    ///
+    /// Runs until SIGTERM. What is acknowledged to the broker is on disk; what comes while this does
+    /// not run waits in the broker, and the ticker's ticks among it say when it came.
+    Run {
+        /// The settings, as they were rendered.
+        #[arg(long, value_name = "FILE", default_value = site::daemon::SETTINGS_PATH)]
+        settings: PathBuf,
+        /// The password of the daemon's account.
+        #[arg(long, value_name = "FILE", default_value = site::daemon::PASSWORD_PATH)]
+        password_file: PathBuf,
+        /// Where to write the report every few seconds, as JSON.
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
+    /// Publish the time since boot every second, so that waiting messages can be dated.
+    ///
+    /// Runs until SIGTERM, beside `bastion run` and independent of it.
+    Ticker {
+        /// Port of the broker's loopback listener.
+        #[arg(long, default_value_t = site::flow::MQTT_LOOPBACK_PORT)]
+        port: u16,
+        /// The password of the ticker's account.
+        #[arg(long, value_name = "FILE", default_value = site::daemon::TICKER_PASSWORD_PATH)]
+        password_file: PathBuf,
+    },
 }

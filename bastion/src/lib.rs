@@ -5,7 +5,11 @@
 pub mod apply;
 pub mod bundle;
 pub mod cli;
+pub mod clock;
+pub mod daemon;
 pub mod firewall;
 pub mod host;
+pub mod journal;
+pub mod processes;
 pub mod service;
 pub mod verify;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use bastion::cli::{Cli, Command};
 use bastion::host::Host;
-use bastion::{apply, cli, verify};
+use bastion::{apply, cli, processes, verify};
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
@@ -33,6 +33,15 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Apply { folder, dry_run } => apply::run(&host, &folder, dry_run),
         Command::Verify { json } => verify::run(&host, json),
+        Command::Run {
+            settings,
+            password_file,
+            report,
+        } => processes::daemon(&settings, &password_file, report),
+        Command::Ticker {
+            port,
+            password_file,
+        } => processes::ticker(port, &password_file),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("bastion: {error:#}");

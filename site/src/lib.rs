@@ -7,6 +7,7 @@
 pub mod account;
 pub mod answer;
 pub mod burst;
+pub mod daemon;
 pub mod description;
 pub mod flow;
 pub mod form;

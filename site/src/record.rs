@@ -11,7 +11,7 @@
 mod block;
 mod page;
 mod request;
-mod wire;
+pub mod wire;
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub use page::{
 };
 pub use request::{MOST_PAGES, REQUEST_VERSION, Request};
 pub use wire::Malformed;
-pub(crate) use wire::{Taken, put_signed, put_unsigned};
+use wire::put_unsigned;
 
 /// Bytes of topic and payload together. The largest payload recorded, a whole `info`, has under
 /// 4 KiB; of a larger message only the beginning is kept, and the record says so.

@@ -2,7 +2,7 @@
 //!
 //! Layout: `SBP`, version, fit, waiting, journal id (16), stream (8), after, oldest, newest,
 //! number of boots, each with id (16), clock source and offset (signed); then parts until the end.
-//! A part is a kind (1: a group of records; 2 to 4: numbers that carry no record, and why), its
+//! A part is a kind (1: a group of records; 2 and 3: numbers that carry no record, and why), its
 //! first number and count, and for a group place of its boot, base time, length before compression
 //! and the compressed block with its length.
 
@@ -49,8 +49,6 @@ pub enum LostWhy {
     /// They may have been given to a group that was being written when the machine stopped; its
     /// messages were not acknowledged and got other numbers.
     Unfinished,
-    /// They were trimmed while the page was made.
-    Trimmed,
 }
 
 /// The wall time of a boot.
@@ -202,7 +200,6 @@ impl PageWriter {
         self.parts.push(match lost.why {
             LostWhy::Damaged => 2,
             LostWhy::Unfinished => 3,
-            LostWhy::Trimmed => 4,
         });
         put_unsigned(&mut self.parts, lost.first);
         put_unsigned(&mut self.parts, lost.count);
@@ -319,7 +316,6 @@ fn part<'a>(rest: &mut Taken<'a>, boots: &[Dated]) -> Result<Part<'a>, Malformed
         GROUP => None,
         2 => Some(LostWhy::Damaged),
         3 => Some(LostWhy::Unfinished),
-        4 => Some(LostWhy::Trimmed),
         _ => return Err(Malformed("unknown part")),
     };
     if let Some(why) = why {

@@ -5,8 +5,8 @@
 //! taken is said by another request of the same stream whose cursor is that page's end, and so more
 //! may follow. What gets lost is asked for again under a new stream. Asking twice does no harm.
 //!
-//! Layout: `SBR`, version, stream (8), number of pages, flags (1: cursor, 2: clock), then journal id
-//! (16), number (8) and digest (8) of the cursor, and the reader's clock in ns since 1970 (8).
+//! Layout: `SBR`, version, stream (8), number of pages, stored (8), flags (1: cursor, 2: clock), then
+//! journal id (16), number (8) and digest (8) of the cursor, and the reader's clock in ns since 1970 (8).
 
 use super::wire::Taken;
 use super::{Cursor, Id, Malformed};
@@ -24,6 +24,8 @@ pub struct Request {
     pub stream: u64,
     /// How many pages may be under way, 1 to [`MOST_PAGES`].
     pub pages: u8,
+    /// All up to this number is stored where the reader keeps it, and may be trimmed without a loss.
+    pub stored: u64,
     /// All up to here was taken; nothing to begin at the oldest.
     pub cursor: Option<Cursor>,
     /// The reader's clock, ns since 1970, for a bastion whose own is never set.
@@ -39,6 +41,7 @@ impl Request {
         out.push(REQUEST_VERSION);
         out.extend_from_slice(&self.stream.to_le_bytes());
         out.push(self.pages);
+        out.extend_from_slice(&self.stored.to_le_bytes());
         out.push(u8::from(self.cursor.is_some()) | (u8::from(self.clock_ns.is_some()) << 1));
         if let Some(cursor) = &self.cursor {
             out.extend_from_slice(&cursor.journal.0);
@@ -68,6 +71,7 @@ impl Request {
         if !(1..=MOST_PAGES).contains(&pages) {
             return Err(Malformed("no such number of pages"));
         }
+        let stored = rest.fixed()?;
         let flags = rest.byte()?;
         if flags > 3 {
             return Err(Malformed("unknown flags"));
@@ -90,6 +94,7 @@ impl Request {
         Ok(Request {
             stream,
             pages,
+            stored,
             cursor,
             clock_ns,
         })

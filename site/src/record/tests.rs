@@ -3,6 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::wire::{Taken, put_signed};
 use super::*;
 
 fn dated(number: u8) -> Dated {
@@ -140,6 +141,7 @@ proptest! {
     fn requests_are_read_back(
         stream in any::<u64>(),
         pages in 1..=MOST_PAGES,
+        stored in any::<u64>(),
         cursor in proptest::option::of((any::<[u8; 16]>(), any::<u64>(), any::<u64>())),
         clock_ns in proptest::option::of(any::<u64>()),
     ) {
@@ -148,7 +150,7 @@ proptest! {
             sequence,
             digest,
         });
-        let request = Request { stream, pages, cursor, clock_ns };
+        let request = Request { stream, pages, stored, cursor, clock_ns };
         prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
     }
 

@@ -1,0 +1,168 @@
+//! The connection as seen by those who do not poll it: acknowledgements and publishes go through
+//! here, and here it is known which acknowledgements the broker has.
+//!
+//! Connections are numbered. An acknowledgement that belongs to an earlier one is dropped: under
+//! its packet id the broker may by then have sent another message.
+//!
+//! The broker handles what it gets in order. So when it answers a ping, it has all acknowledgements
+//! that were written before the ping, and sends none of those messages again.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rumqttc::v5::AsyncClient;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Publish;
+
+/// Publishes that wait in the client's queue. More would only take memory.
+const MOST_QUEUED: usize = 4;
+/// How long a page waits for room.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is owed to the broker for one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ack {
+    /// On which connection it came.
+    pub(super) connection: u64,
+    pub(super) packet: u16,
+    /// Its place among those that may be sent again, see `journal::Resent`; none when it is not
+    /// recorded.
+    pub(super) place: Option<u64>,
+    /// Its number in the journal; 0 when it is not recorded.
+    pub(super) number: u64,
+}
+
+/// All up to here is settled: place and number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub(super) place: u64,
+    pub(super) number: u64,
+}
+
+#[derive(Default)]
+struct State {
+    number: u64,
+    client: Option<AsyncClient>,
+    /// In the client's queue.
+    queued: VecDeque<Ack>,
+    written: Settled,
+    pinged: Settled,
+    publishing: usize,
+}
+
+/// Shared by all who have something to send.
+#[derive(Default)]
+pub(super) struct Link {
+    state: Mutex<State>,
+    room: Condvar,
+}
+
+impl Link {
+    /// Nothing panics while it holds the lock, so a poisoned one holds good data.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection stands; its number.
+    pub(super) fn connected(&self, client: AsyncClient) -> u64 {
+        let mut state = self.state();
+        state.number += 1;
+        state.client = Some(client);
+        state.number
+    }
+
+    /// It broke. What was queued is gone, and the messages come again.
+    pub(super) fn disconnected(&self) {
+        let mut state = self.state();
+        let number = state.number;
+        *state = State {
+            number,
+            ..State::default()
+        };
+        self.room.notify_all();
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.state().client.is_some()
+    }
+
+    /// Acknowledges messages in this order, except those of earlier connections.
+    pub(super) fn acknowledge(&self, acks: impl Iterator<Item = Ack>) {
+        let mut state = self.state();
+        let Some(client) = state.client.clone() else {
+            return;
+        };
+        let number = state.number;
+        for ack in acks.filter(|ack| ack.connection == number && ack.packet != 0) {
+            let message = Publish {
+                qos: QoS::AtLeastOnce,
+                pkid: ack.packet,
+                ..Publish::default()
+            };
+            // Fails when the connection is gone; then the broker sends the message again.
+            if client.try_ack(&message).is_ok() {
+                state.queued.push_back(ack);
+            }
+        }
+    }
+
+    /// The oldest queued acknowledgement was written.
+    pub(super) fn ack_written(&self) {
+        let mut state = self.state();
+        if let Some(ack) = state.queued.pop_front() {
+            let written = &mut state.written;
+            written.place = written.place.max(ack.place.unwrap_or(0));
+            written.number = written.number.max(ack.number);
+        }
+    }
+
+    pub(super) fn ping_written(&self) {
+        let mut state = self.state();
+        state.pinged = state.written;
+    }
+
+    /// The broker answered a ping: what it has.
+    pub(super) fn pong(&self) -> Settled {
+        self.state().pinged
+    }
+
+    /// A publish was written.
+    pub(super) fn publish_written(&self) {
+        let mut state = self.state();
+        state.publishing = state.publishing.saturating_sub(1);
+        self.room.notify_all();
+    }
+
+    /// Publishes a short message at QoS 0, if there is a connection.
+    pub(super) fn say(&self, topic: &str, payload: Vec<u8>) {
+        send(&mut self.state(), topic, payload);
+    }
+
+    /// Publishes a page at QoS 0 when there is room for it; blocks until then. False when there was
+    /// none in time, or no connection.
+    pub(super) fn page(&self, topic: &str, payload: Vec<u8>) -> bool {
+        let full = |state: &mut State| state.client.is_some() && state.publishing >= MOST_QUEUED;
+        let waited = self.room.wait_timeout_while(self.state(), PATIENCE, full);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.publishing < MOST_QUEUED && send(&mut state, topic, payload)
+    }
+
+    /// Says goodbye, behind all that is queued.
+    pub(super) fn goodbye(&self) {
+        if let Some(client) = &self.state().client {
+            drop(client.try_disconnect());
+        }
+    }
+}
+
+fn send(state: &mut State, topic: &str, payload: Vec<u8>) -> bool {
+    let Some(client) = &state.client else {
+        return false;
+    };
+    let sent = client
+        .try_publish(topic, QoS::AtMostOnce, false, payload)
+        .is_ok();
+    state.publishing += usize::from(sent);
+    sent
+}
