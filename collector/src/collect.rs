@@ -20,12 +20,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, SourceKind};
 use crate::database::Database;
 use crate::dead_letter::{DeadLetters, LARGEST_FILE};
 use crate::fleet::Fleet;
 use crate::source::Source;
 use crate::source::broker::Broker;
+use crate::source::journal::Journals;
 use batch::{Batch, Limits};
 pub use status::{Counters, Status};
 use store::{Store, Stored};
@@ -38,7 +39,7 @@ const ON_THEIR_WAY: usize = 2;
 
 const REPORT: Duration = Duration::from_secs(10);
 
-/// Reads the broker of the settings until `shutdown`.
+/// Reads the source of the settings until `shutdown`.
 ///
 /// # Errors
 /// When the state folder or the settings cannot be used, or the source ends by itself.
@@ -48,17 +49,47 @@ pub async fn run(
 ) -> anyhow::Result<Counters> {
     let letters = DeadLetters::open(&config.state, LARGEST_FILE).context("keeping dead letters")?;
     let database = Database::new(&config.database)?;
-    let fleet = Arc::new(Fleet::new(config.site, config.meters));
-    let source = Broker::start(&config.broker, Arc::clone(&fleet));
+    let fleet = Arc::new(Fleet::new(config.site.clone(), config.meters.clone()));
+    let kept = Kept {
+        letters,
+        database,
+        fleet: Arc::clone(&fleet),
+    };
+    match config.broker.source {
+        SourceKind::Broker => {
+            let source = Broker::start(&config.broker, fleet);
+            collector(source, &config, kept).run(shutdown).await
+        }
+        SourceKind::Journal => {
+            let bastions = std::slice::from_ref(&config.broker);
+            let source = Journals::start(bastions, &config.state);
+            collector(source, &config, kept).run(shutdown).await
+        }
+    }
+}
+
+/// What every source's messages end up in.
+struct Kept {
+    letters: DeadLetters,
+    database: Database,
+    fleet: Arc<Fleet>,
+}
+
+fn collector<S: Source>(source: S, config: &Config, kept: Kept) -> Collector<S> {
+    let Kept {
+        letters,
+        database,
+        fleet,
+    } = kept;
     let limits = Limits {
         lines: config.database.batch_lines,
         // Half a window is on its way while the other half comes in.
         messages: (source.window() / 2).max(1),
         time: config.database.batch_time,
     };
-    let status = Status::new(fleet.site(), "broker", &config.state);
+    let status = Status::new(fleet.site(), config.broker.source, &config.state);
     let store = Store::new(database, letters, Arc::clone(&fleet));
-    let collector = Collector {
+    Collector {
         fleet,
         source,
         limits,
@@ -67,8 +98,7 @@ pub async fn run(
         on_their_way: VecDeque::new(),
         counters: Counters::default(),
         status,
-    };
-    collector.run(shutdown).await
+    }
 }
 
 struct Collector<S: Source> {

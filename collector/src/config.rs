@@ -37,7 +37,7 @@ pub struct Config {
     pub meters: Vec<Meter>,
 }
 
-/// An MQTT broker, read directly.
+/// An MQTT broker, read directly or as the way to a bastion's journal.
 #[derive(Debug, Clone)]
 pub struct Broker {
     /// Host name or address.
@@ -50,6 +50,17 @@ pub struct Broker {
     pub password: Secret,
     /// How many messages the broker may send before the first is acknowledged.
     pub window: u16,
+    /// What is read there.
+    pub source: SourceKind,
+}
+
+/// What messages are read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// The broker itself: what waits there, and cannot be dated.
+    Broker,
+    /// The journal of the bastion behind it.
+    Journal,
 }
 
 /// An InfluxDB 1.x write API.
@@ -162,6 +173,7 @@ fn broker(page: &mut Page, mut table: Table, passwords: Passwords) -> Option<Bro
     let password = file.and_then(|file| password(page, &file, passwords));
     let window = Key("window", "1000");
     let window = page.number(&mut table, window, 1..=u16::MAX, Some(1000));
+    let source = page.optional(&mut table, Key("source", "\"journal\""), source_kind);
     page.finish(table);
     Some(Broker {
         host: host?.value,
@@ -169,6 +181,7 @@ fn broker(page: &mut Page, mut table: Table, passwords: Passwords) -> Option<Bro
         account: account?.value,
         password: password?,
         window: window?,
+        source: source.map_or(SourceKind::Broker, |source| source.value),
     })
 }
 
@@ -229,6 +242,17 @@ fn database_url(text: &str) -> Result<String, Fault> {
         return Err(Fault::new("names a user", "use user and password_file").secret());
     }
     host::url(text)
+}
+
+fn source_kind(text: &str) -> Result<SourceKind, Fault> {
+    match text {
+        "journal" => Ok(SourceKind::Journal),
+        "broker" => Ok(SourceKind::Broker),
+        _ => Err(Fault::new(
+            "is no choice here",
+            "write \"journal\" (what the bastion's daemon keeps) or \"broker\" (a broker without one)",
+        )),
+    }
 }
 
 /// A text that means something to another program only.

@@ -2,6 +2,7 @@
 //! which of them are stored; what they mean is left to `points`.
 
 pub mod broker;
+pub mod journal;
 mod redelivery;
 mod subscription;
 
@@ -16,6 +17,8 @@ pub struct Arrival<R> {
     pub payload: Vec<u8>,
     /// When it arrived, in ns since 1970.
     pub time_ns: i64,
+    /// Bytes of topic and payload before the source cut them; none when all is here.
+    pub cut_from: Option<u32>,
     /// What the source must get back once the message is stored.
     pub receipt: R,
 }
@@ -31,6 +34,34 @@ pub struct Tally {
     pub redelivered: u64,
     /// How often the source had forgotten what it owed to the collector.
     pub sessions_lost: u64,
+    /// Records that were trimmed from a journal before they were fetched: lost.
+    pub trimmed: u64,
+    /// Records that were damaged in a journal before they were fetched: lost.
+    pub damaged: u64,
+    /// Cursors that did not fit the journal.
+    pub misfits: u64,
+    /// Pages that made no sense.
+    pub malformed: u64,
+    /// Whether records wait for a bastion's clock to be set.
+    pub waiting_for_clock: bool,
+}
+
+impl Tally {
+    /// Of two sources that are read side by side.
+    #[must_use]
+    pub fn and(self, other: Tally) -> Tally {
+        Tally {
+            connected: self.connected && other.connected,
+            retained: self.retained + other.retained,
+            redelivered: self.redelivered + other.redelivered,
+            sessions_lost: self.sessions_lost + other.sessions_lost,
+            trimmed: self.trimmed + other.trimmed,
+            damaged: self.damaged + other.damaged,
+            misfits: self.misfits + other.misfits,
+            malformed: self.malformed + other.malformed,
+            waiting_for_clock: self.waiting_for_clock || other.waiting_for_clock,
+        }
+    }
 }
 
 /// A stream of messages that are kept by the other side until they are confirmed.

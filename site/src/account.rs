@@ -3,6 +3,10 @@
 //! An account's name is also its forced client id, so a stranger cannot take over a session.
 //! Passwords are left to `deploy`.
 
+use crate::daemon::{
+    DAEMON_ACCOUNT, FETCH_FILTER, HEAD_TOPIC, Listened, TICK_TOPIC, TICKER_ACCOUNT, fetch_topic,
+    page_topic,
+};
 use crate::description::Site;
 use crate::meter::{Generation, Meter};
 
@@ -39,6 +43,10 @@ pub enum Role {
     Reader,
     /// The bastion's own health check.
     Health,
+    /// The bastion's daemon, which journals what meters say and serves readers.
+    Daemon,
+    /// The bastion's ticker.
+    Ticker,
 }
 
 /// One account and everything it may do.
@@ -120,7 +128,7 @@ const GEN2_SAID: &[&str] = &[
 const GEN2_HEARD: &[&str] = &["rpc", "command", "command/#"];
 
 impl Account {
-    /// Every account of a site: meters in the file's order, readers, and the health check.
+    /// Every account of a site: meters in the file's order, readers, and the bastion's own programs.
     #[must_use]
     pub fn all(site: &Site) -> Vec<Account> {
         let meters = site.meters.iter().map(meter);
@@ -132,10 +140,9 @@ impl Account {
                 .iter()
                 .map(|meter| format!("{}/#", meter.prefix))
                 .chain(["shellies/announce".to_owned()])
-                .map(|topic| Permission {
-                    access: Access::Read,
-                    topic,
-                })
+                .chain([HEAD_TOPIC.to_owned(), page_topic(&reader.name)])
+                .map(read)
+                .chain([write(fetch_topic(&reader.name))])
                 .collect(),
         });
         let health = Account {
@@ -148,7 +155,52 @@ impl Account {
                 })
                 .into(),
         };
-        meters.chain(readers).chain([health]).collect()
+        let own = [health, daemon(site), ticker()];
+        meters.chain(readers).chain(own).collect()
+    }
+}
+
+fn read(topic: String) -> Permission {
+    Permission {
+        access: Access::Read,
+        topic,
+    }
+}
+
+fn write(topic: String) -> Permission {
+    Permission {
+        access: Access::Write,
+        topic,
+    }
+}
+
+/// It hears every meter and answers every reader. Of meters it asks only what their models need.
+fn daemon(site: &Site) -> Account {
+    let meters = site
+        .meters
+        .iter()
+        .map(|meter| format!("{}/#", meter.prefix));
+    let heard = meters.chain([TICK_TOPIC.to_owned(), FETCH_FILTER.to_owned()]);
+    let asked = site
+        .meters
+        .iter()
+        .filter(|meter| Listened::of(meter).ask.is_some());
+    let said = asked
+        .map(|meter| format!("{}/command", meter.prefix))
+        .chain([HEAD_TOPIC.to_owned()])
+        .chain(site.readers.iter().map(|reader| page_topic(&reader.name)));
+    Account {
+        name: DAEMON_ACCOUNT.to_owned(),
+        role: Role::Daemon,
+        permissions: heard.map(read).chain(said.map(write)).collect(),
+    }
+}
+
+fn ticker() -> Account {
+    Account {
+        name: TICKER_ACCOUNT.to_owned(),
+        role: Role::Ticker,
+        permissions: vec![write(TICK_TOPIC.to_owned())],
     }
 }
 

@@ -7,7 +7,7 @@ use crate::meter::{Generation, Meter, Source};
 use crate::record::{ClockSource, Id};
 
 /// The daemon's account: it hears every meter and serves every reader, on loopback only.
-pub const DAEMON_ACCOUNT: &str = "daemon";
+pub const DAEMON_ACCOUNT: &str = "bastion";
 /// The ticker's account.
 pub const TICKER_ACCOUNT: &str = "ticker";
 /// Where the ticker says the time since boot, every second.

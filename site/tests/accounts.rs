@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use site::account::{Access, Account, HEALTH_TOPIC, Role};
+use site::daemon::{FETCH_FILTER, HEAD_TOPIC, TICK_TOPIC, fetch_topic, page_topic};
 use site::{Generation, Meter, Site};
 
 /// Commands below a prefix, from the vendor's documentation, not from the project's own list.
@@ -256,7 +257,7 @@ fn a_meter_hears_its_commands() {
 }
 
 #[test]
-fn readers_read_every_meter_and_write_nothing() {
+fn readers_read_every_meter_and_write_nothing_but_their_own_requests() {
     for (name, site) in sites() {
         for account in Account::all(&site) {
             if account.role != Role::Reader {
@@ -264,7 +265,7 @@ fn readers_read_every_meter_and_write_nothing() {
             }
             assert_eq!(
                 filters(&account, Access::Write).collect::<Vec<_>>(),
-                Vec::<&str>::new(),
+                [fetch_topic(&account.name)],
                 "{name}: {}",
                 account.name
             );
@@ -277,6 +278,13 @@ fn readers_read_every_meter_and_write_nothing() {
             }
             for filter in filters(&account, Access::Read) {
                 assert!(!overlap(filter, HEALTH_TOPIC), "{name}: {filter}");
+                assert!(!overlap(filter, FETCH_FILTER), "{name}: {filter}");
+                let page = overlap(filter, "bastion/v1/+/page");
+                assert_eq!(
+                    page,
+                    filter == page_topic(&account.name),
+                    "{name}: {filter}"
+                );
             }
         }
     }
@@ -299,6 +307,51 @@ fn the_health_account_has_one_topic() {
     }
 }
 
+/// Whoever forges a tick moves readings, and whoever forges a page invents them.
+#[test]
+fn ticks_heads_and_pages_are_written_by_the_bastions_own_programs_only() {
+    for (name, site) in sites() {
+        for account in Account::all(&site) {
+            for filter in filters(&account, Access::Write) {
+                let daemon = account.role == Role::Daemon;
+                let (ticker, id) = (account.role == Role::Ticker, &account.name);
+                assert_eq!(
+                    overlap(filter, TICK_TOPIC),
+                    ticker,
+                    "{name}: {id}, {filter}"
+                );
+                for own in [HEAD_TOPIC, "bastion/v1/+/page"] {
+                    assert!(daemon || !overlap(filter, own), "{name}: {id}, {filter}");
+                }
+            }
+        }
+    }
+}
+
+/// The daemon journals every meter's readings, and asks of meters only to say everything.
+#[test]
+fn the_daemon_hears_every_meter_and_commands_little() {
+    for (name, site) in sites() {
+        let accounts = Account::all(&site);
+        let daemon = accounts.iter().find(|account| account.role == Role::Daemon);
+        let daemon = daemon.unwrap();
+        for topic in site.meters.iter().flat_map(readings) {
+            assert!(
+                filters(daemon, Access::Read).any(|filter| overlap(filter, &topic)),
+                "{name}"
+            );
+        }
+        for meter in &site.meters {
+            let dangerous = ["rpc", "relay/0/command", "command/switch:0"];
+            for topic in below(meter, &dangerous) {
+                for filter in filters(daemon, Access::Write) {
+                    assert!(!overlap(filter, &topic), "{name}: {filter}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn account_names_are_unique() {
     for (name, site) in sites() {
@@ -310,7 +363,7 @@ fn account_names_are_unique() {
         assert_eq!(names.len(), accounts.len(), "{name}");
         assert_eq!(
             accounts.len(),
-            site.meters.len() + site.readers.len() + 1,
+            site.meters.len() + site.readers.len() + 3,
             "{name}"
         );
     }

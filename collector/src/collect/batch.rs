@@ -60,15 +60,18 @@ impl<R> Batch<R> {
         }
         let place = self.arrivals.len();
         counters.received += 1;
-        let translation = match fleet.find(&arrival.topic) {
-            Some((_, meter)) => translate(
+        let translation = match (arrival.cut_from, fleet.find(&arrival.topic)) {
+            (Some(size), _) => Translation::NotUnderstood(format!(
+                "the message has {size} bytes, and the bastion kept its beginning only"
+            )),
+            (None, Some((_, meter))) => translate(
                 meter,
                 fleet.site(),
                 &arrival.topic,
                 &arrival.payload,
                 arrival.time_ns,
             ),
-            None => Translation::NotAReading(Kind::Other),
+            (None, None) => Translation::NotAReading(Kind::Other),
         };
         match translation {
             Translation::Points(lines) => {

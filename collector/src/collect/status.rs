@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tracing::{info, warn};
 
+use crate::config::SourceKind;
 use crate::source::Tally;
 
 /// Counted since the process began. Messages, unless it says otherwise.
@@ -45,6 +46,7 @@ pub struct Counters {
 pub struct Status {
     site: String,
     source: &'static str,
+    time_of: &'static str,
     started: SystemTime,
     path: PathBuf,
 }
@@ -65,10 +67,15 @@ struct Written<'a> {
 impl Status {
     /// Status of a collector that starts now.
     #[must_use]
-    pub fn new(site: &str, source: &'static str, state: &Path) -> Self {
+    pub fn new(site: &str, source: SourceKind, state: &Path) -> Self {
+        let (source, time_of) = match source {
+            SourceKind::Broker => ("broker", "receipt by the collector"),
+            SourceKind::Journal => ("journal", "arrival at the bastion"),
+        };
         Self {
             site: site.to_owned(),
             source,
+            time_of,
             started: SystemTime::now(),
             path: state.join("status.json"),
         }
@@ -90,6 +97,8 @@ impl Status {
             retained = counters.source.retained,
             redelivered = counters.source.redelivered,
             sessions_lost = counters.source.sessions_lost,
+            trimmed = counters.source.trimmed,
+            damaged = counters.source.damaged,
             "so far"
         );
         if let Err(error) = self.replace(counters, now) {
@@ -101,7 +110,7 @@ impl Status {
         let mut text = serde_json::to_vec_pretty(&Written {
             site: &self.site,
             source: self.source,
-            time_of: "receipt by the collector",
+            time_of: self.time_of,
             version: env!("CARGO_PKG_VERSION"),
             started_s: seconds(self.started),
             written_s: seconds(now),

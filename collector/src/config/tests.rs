@@ -50,6 +50,13 @@ fn good_settings_are_taken() {
 #[test]
 fn optional_keys() {
     check("[database]", "window = 65535\n[database]", &[]);
+    check("[database]", "source = \"journal\"\n[database]", &[]);
+    check("[database]", "source = \"broker\"\n[database]", &[]);
+    check(
+        "[database]",
+        "source = \"disk\"\n[database]",
+        &["c.toml:12: broker.source = \"disk\": is no choice here; write \"journal\" ("],
+    );
     check(
         "name = \"energy\"",
         "name = \"e\"\nuser = \"u\"\npassword_file = \"p\"\nbatch_lines = 1\nbatch_ms = 10",
@@ -58,12 +65,12 @@ fn optional_keys() {
     check(
         "name = \"energy\"",
         "name = \"e\"\nuser = \"u\"",
-        &["c.toml:14: database.user = \"u\": stands alone"],
+        &["c.toml:15: database.user = \"u\": stands alone"],
     );
     check(
         "name = \"energy\"",
         "name = \"e\"\npassword_file = \"p\"",
-        &["c.toml:14: database.password_file = \"p\""],
+        &["c.toml:15: database.password_file = \"p\""],
     );
 }
 
@@ -78,12 +85,12 @@ fn what_is_missing_is_named() {
     check(
         "[database]",
         "[databases]",
-        &["c.toml:11: databases: is no known key; did you mean database?"],
+        &["c.toml:12: databases: is no known key; did you mean database?"],
     );
     check(
         "model = \"shellyem\"\n",
         "",
-        &["c.toml:19: meter[1].model: is missing"],
+        &["c.toml:20: meter[1].model: is missing"],
     );
 }
 
@@ -98,13 +105,13 @@ fn what_is_not_known_is_named_with_what_is() {
         "model = \"shellyem\"",
         "model = \"shelly1em\"",
         &[
-            "c.toml:21: meter[1].model = \"shelly1em\": is no model that this version knows; did you mean \"shellyem\" (Shelly EM)",
+            "c.toml:22: meter[1].model = \"shelly1em\": is no model that this version knows; did you mean \"shellyem\" (Shelly EM)",
         ],
     );
     check(
         "\"events\"",
         "\"both\"",
-        &["c.toml:31: meter[2].source = \"both\": is no choice here; write \"status\" ("],
+        &["c.toml:32: meter[2].source = \"both\": is no choice here; write \"status\" ("],
     );
 }
 
@@ -134,10 +141,10 @@ fn wrong_values_are_named() {
         "\"barn-supply\"",
         "\"a\\nb\"",
         &[
-            "c.toml:24: meter[1].point = \"a\\nb\": holds a line break, which the database cannot keep",
+            "c.toml:25: meter[1].point = \"a\\nb\": holds a line break, which the database cannot keep",
         ],
     );
-    check("\"barn-supply\"", "'a\\b'", &["c.toml:24: meter[1].point"]);
+    check("\"barn-supply\"", "'a\\b'", &["c.toml:25: meter[1].point"]);
     check(
         "\"/etc/collector/broker.password\"",
         "\"missing\"",
@@ -151,7 +158,7 @@ fn the_database_is_an_http_address() {
     check(
         url,
         "\"https://x\"",
-        &["c.toml:12: database.url = \"https://x\": asks for HTTPS"],
+        &["c.toml:13: database.url = \"https://x\": asks for HTTPS"],
     );
     check(
         url,
@@ -177,7 +184,7 @@ fn prefixes_subscribe_to_one_meter_only() {
         check(
             prefix,
             &format!("\"{bad}\""),
-            &["c.toml:22: meter[1].prefix = "],
+            &["c.toml:23: meter[1].prefix = "],
         );
     }
     check(prefix, "\"haus 1/zähler\"", &[]);
@@ -185,20 +192,20 @@ fn prefixes_subscribe_to_one_meter_only() {
         prefix,
         "\"shellypro3em-aabbccddee04\"",
         &[
-            "c.toml:27: meter[2].id = \"shellypro3em-aabbccddee04\": has the same topics as \"shellyem-D3B45C\"",
+            "c.toml:28: meter[2].id = \"shellypro3em-aabbccddee04\": has the same topics as \"shellyem-D3B45C\"",
         ],
     );
     check(
         prefix,
         "\"shellypro3em-aabbccddee04/x\"",
         &[
-            "c.toml:22: meter[1].prefix = \"shellypro3em-aabbccddee04/x\": has topics below those of \"shellypro3em-aabbccddee04\" (line 27)",
+            "c.toml:23: meter[1].prefix = \"shellypro3em-aabbccddee04/x\": has topics below those of \"shellypro3em-aabbccddee04\" (line 28)",
         ],
     );
     check(
         "id = \"shellyem-D3B45C\"",
         "id = \"shellyPRO3em-aabbccddee04\"",
-        &["c.toml:27: meter[2].id = \"shellypro3em-aabbccddee04\": is the same meter as"],
+        &["c.toml:28: meter[2].id = \"shellypro3em-aabbccddee04\": is the same meter as"],
     );
 }
 
@@ -208,7 +215,7 @@ fn no_two_meters_count_for_one_point() {
         "\"heat-pump\"",
         "\"barn-supply\"",
         &[
-            "c.toml:30: meter[2].point = \"barn-supply\": is the point of another meter already (line 24)",
+            "c.toml:31: meter[2].point = \"barn-supply\": is the point of another meter already (line 25)",
         ],
     );
 }

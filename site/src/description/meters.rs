@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use super::ReaderKind;
 use super::draft::{ReaderDraft, SiteDraft};
 use crate::account::HEALTH_ACCOUNT;
+use crate::daemon::{DAEMON_ACCOUNT, TICKER_ACCOUNT};
 use crate::form::meter::{MeterDraft, names_differ, topics_differ};
 use crate::form::value::meter::VendorId;
 use crate::form::{Fault, Page, Place};
 use crate::meter::Generation;
 
 /// Accounts of the bastion's own programs.
-const OWN_ACCOUNTS: &[&str] = &["bastion", HEALTH_ACCOUNT, "ticker"];
+const OWN_ACCOUNTS: &[&str] = &[DAEMON_ACCOUNT, HEALTH_ACCOUNT, TICKER_ACCOUNT];
 /// Words that mean something else at the place of an id in a topic.
 const TOPIC_WORDS: &[&str] = &["announce", "command", "shellies"];
 /// Topics that no meter may have below its prefix, nor its prefix below them.

@@ -112,6 +112,7 @@ impl Intake {
             // A copy of its own: the original shares a read buffer that would stay alive.
             payload: message.payload.to_vec(),
             time_ns,
+            cut_from: None,
             receipt: Receipt {
                 client: client.clone(),
                 id,
