@@ -41,7 +41,7 @@ impl Fleet {
         tokio::spawn(async move {
             while let Ok(event) = events.poll().await {
                 if let Event::Incoming(Packet::PubAck(_)) = event {
-                    drop(answer.send(()));
+                    let _ = answer.send(());
                 }
             }
         });

@@ -1,9 +1,14 @@
 //! Who asks, how often and for what: readers are served, and hold nobody up.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::Duration;
 
+use bytes::BytesMut;
+use rumqttc::mqttbytes::QoS as v4;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, MqttOptions};
+use rumqttc::{Connect, Subscribe};
 use site::daemon::{Ask, fetch_topic, page_topic};
 use site::record::{ClockSource, LARGEST_PAGE, Request};
 
@@ -36,7 +41,34 @@ fn two_readers_get_the_same_and_may_begin_anywhere() {
     });
 }
 
-/// A reader that asks all the time and takes nothing: 250 MB of requests and pages, were it served.
+/// Asks 20,000 times, each time from the beginning, and never reads from its socket.
+fn deaf(port: u16) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut bytes = BytesMut::new();
+    let mut connect = Connect::new("greedy");
+    connect.set_login("greedy", "abcd");
+    connect.keep_alive = 600;
+    connect.write(&mut bytes).unwrap();
+    let mut subscribe = Subscribe::new(page_topic("greedy"), v4::AtMostOnce);
+    subscribe.pkid = 1;
+    subscribe.write(&mut bytes).unwrap();
+    for stream in 0..20_000 {
+        let request = Request {
+            stream,
+            pages: 16,
+            stored: u64::MAX,
+            cursor: None,
+            clock_ns: None,
+        };
+        let topic = fetch_topic("greedy");
+        let publish = rumqttc::Publish::new(topic, v4::AtMostOnce, request.encode());
+        publish.write(&mut bytes).unwrap();
+    }
+    stream.write_all(&bytes).unwrap();
+    stream
+}
+
+/// A reader that asks all the time and takes nothing: 20 GB of pages, were it served.
 #[test]
 fn a_flood_of_requests_starves_neither_journal_nor_broker() {
     let Some(bench) = Bench::new() else { return };
@@ -50,35 +82,15 @@ fn a_flood_of_requests_starves_neither_journal_nor_broker() {
         fleet.publish_over(40_000, Duration::from_secs(4)).await;
         fetch(port, "collector", None, 40_000).await;
         let before = bench.broker.resident();
-        let mut options = MqttOptions::new("greedy", "127.0.0.1", port);
-        options.set_credentials("greedy", "abcd");
-        let (client, mut events) = AsyncClient::new(options, 10);
-        let reading = tokio::spawn(async move { while events.poll().await.is_ok() {} });
-        client
-            .subscribe(page_topic("greedy"), QoS::AtMostOnce)
-            .await
-            .unwrap();
-        let flood = async {
-            for stream in 0..20_000 {
-                let request = Request {
-                    stream,
-                    pages: 16,
-                    stored: u64::MAX,
-                    cursor: None,
-                    clock_ns: None,
-                };
-                let topic = fetch_topic("greedy");
-                let sent = client.publish(topic, QoS::AtMostOnce, false, request.encode());
-                sent.await.unwrap();
-            }
-        };
+        let flood = tokio::task::spawn_blocking(move || deaf(port));
         let publishing = fleet.publish_over(2000, Duration::from_secs(2));
-        tokio::join!(flood, publishing);
+        let (connection, ()) = tokio::join!(flood, publishing);
         let all = fetch(port, "collector", None, 42_000).await;
         assert_eq!(all.records.len(), 42_000);
         let grown = bench.broker.resident().saturating_sub(before);
         assert!(grown < 20 * 1024, "the broker grew by {grown} KiB");
-        reading.abort();
+        // It was there, and deaf, all the time.
+        drop(connection.unwrap());
     });
     let report = report(&bench);
     assert!(report.counted.requests_refused > 1000, "{report:?}");
@@ -97,7 +109,6 @@ fn without_a_clock_nothing_is_served_until_a_reader_offers_one() {
         settings.clock_patience_s = 0;
     });
     if std::path::Path::new("/run/systemd/timesync/synchronized").exists() {
-        use std::io::Write as _;
         let _ = writeln!(
             std::io::stderr(),
             "skipped: this machine's clock is synchronised"

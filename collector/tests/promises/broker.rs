@@ -17,11 +17,11 @@ use crate::cable::Cable;
 use crate::fake_database::{Answer, FakeDatabase};
 use crate::mosquitto::Mosquitto;
 
-const POWER: &str = "shellies/shellyem-D3B45C/emeter/0/power";
-const TOTALS: &str = "shellypro3em-aabbccddee04/status/emdata:0";
+pub(crate) const POWER: &str = "shellies/shellyem-D3B45C/emeter/0/power";
+pub(crate) const TOTALS: &str = "shellypro3em-aabbccddee04/status/emdata:0";
 
 /// The settings of the example, with whole components and with machines of this test.
-fn settings(port: u16, database: &FakeDatabase, state: &Path, window: u16) -> Config {
+pub(crate) fn settings(port: u16, database: &FakeDatabase, state: &Path, window: u16) -> Config {
     let text = EXAMPLE.replace("\"events\"", "\"status\"");
     let mut config = Config::parse("", &text, &mut |_| Ok(Secret::new("abcd"))).unwrap();
     config.state = state.to_owned();
@@ -33,12 +33,12 @@ fn settings(port: u16, database: &FakeDatabase, state: &Path, window: u16) -> Co
     config
 }
 
-struct Running {
+pub(crate) struct Running {
     stop: oneshot::Sender<()>,
-    task: JoinHandle<anyhow::Result<Counters>>,
+    pub(crate) task: JoinHandle<anyhow::Result<Counters>>,
 }
 
-fn start(config: Config) -> Running {
+pub(crate) fn start(config: Config) -> Running {
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(collect::run(config, async move {
         drop(stopped.await);
@@ -47,14 +47,14 @@ fn start(config: Config) -> Running {
 }
 
 impl Running {
-    async fn stop(self) -> Counters {
+    pub(crate) async fn stop(self) -> Counters {
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap()
     }
 }
 
 /// A meter's connection: publishes as the generation does, and returns when the broker has it.
-async fn publish(port: u16, messages: &[(&str, String)], qos: QoS, retain: bool) {
+pub(crate) async fn publish(port: u16, messages: &[(&str, String)], qos: QoS, retain: bool) {
     let mut options = MqttOptions::new("meter", "127.0.0.1", port);
     options.set_credentials("meter", "abcd");
     options.set_max_packet_size(1 << 20, 1 << 20);
@@ -80,7 +80,10 @@ async fn publish(port: u16, messages: &[(&str, String)], qos: QoS, retain: bool)
     }
 }
 
-fn numbered(topic: &'static str, numbers: std::ops::Range<u32>) -> Vec<(&'static str, String)> {
+pub(crate) fn numbered(
+    topic: &'static str,
+    numbers: std::ops::Range<u32>,
+) -> Vec<(&'static str, String)> {
     numbers
         .map(|number| match topic {
             TOTALS => (topic, format!(r#"{{"id":0,"total_act":{number}.25}}"#)),
@@ -90,7 +93,7 @@ fn numbered(topic: &'static str, numbers: std::ops::Range<u32>) -> Vec<(&'static
 }
 
 /// How many different points (a line with its time) there are for each value.
-fn points(database: &FakeDatabase) -> BTreeMap<String, usize> {
+pub(crate) fn points(database: &FakeDatabase) -> BTreeMap<String, usize> {
     let mut lines = database.lines();
     lines.sort();
     lines.dedup();
@@ -102,7 +105,7 @@ fn points(database: &FakeDatabase) -> BTreeMap<String, usize> {
     points
 }
 
-fn expected(numbers: std::ops::Range<u32>) -> BTreeMap<String, usize> {
+pub(crate) fn expected(numbers: std::ops::Range<u32>) -> BTreeMap<String, usize> {
     numbers
         .flat_map(|number| {
             [
@@ -114,7 +117,7 @@ fn expected(numbers: std::ops::Range<u32>) -> BTreeMap<String, usize> {
         .collect()
 }
 
-async fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     for _ in 0..1500 {
         if condition() {
             return;

@@ -9,6 +9,7 @@ mod cable;
 mod command;
 mod database;
 mod fake_database;
+mod journal;
 mod mosquitto;
 
 /// The settings that `--help` shows.
