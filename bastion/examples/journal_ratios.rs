@@ -23,7 +23,10 @@ fn message(number: u64) -> (u64, String, String) {
         0 => ("power", format!("{}.{:02}", noise % 4000, noise % 97)),
         1 => ("pf", format!("0.{:02}", noise % 100)),
         2 => ("current", format!("{}.{:02}", noise % 16, noise % 100)),
-        3 => ("voltage", format!("2{}.{:02}", 25 + noise % 17, noise % 100)),
+        3 => (
+            "voltage",
+            format!("2{}.{:02}", 25 + noise % 17, noise % 100),
+        ),
         4 => ("total", format!("{}.{}", 400_000 + number, noise % 10)),
         _ => ("total_returned", "1203.4".to_owned()),
     };
@@ -45,7 +48,10 @@ fn measure(group_size: u64) -> Result<(u64, u64, u64, Duration, Duration)> {
         raw += u64::try_from(topic.len() + value.len())?;
         packet = packet.checked_add(1).unwrap_or(1);
         let record = Record::new(time_ns, 0, &topic, value.as_bytes());
-        ensure!(group.push(&record, packet), "a group of {group_size} is too large");
+        ensure!(
+            group.push(&record, packet),
+            "a group of {group_size} is too large"
+        );
         if u64::from(group.count()) == group_size || number + 1 == MESSAGES {
             journal.append(&group)?;
             group.clear();
@@ -67,12 +73,20 @@ fn measure(group_size: u64) -> Result<(u64, u64, u64, Duration, Duration)> {
 }
 
 fn main() -> Result<()> {
-    println!("{:>22} {:>12} {:>13} {:>17}", "messages in a group", "disk / raw", "pages / raw", "writing / reading");
+    println!(
+        "{:>22} {:>12} {:>13} {:>17}",
+        "messages in a group", "disk / raw", "pages / raw", "writing / reading"
+    );
     for group_size in [25, 180, 500] {
         let (raw, disk, pages, written, read) = measure(group_size).context("measuring")?;
         let percent = |bytes: u64| format!("{} %", bytes * 100 / raw.max(1));
         let ratio = written.as_micros() / read.as_micros().max(1);
-        println!("{group_size:>22} {:>12} {:>13} {:>17}", percent(disk), percent(pages), ratio);
+        println!(
+            "{group_size:>22} {:>12} {:>13} {:>17}",
+            percent(disk),
+            percent(pages),
+            ratio
+        );
     }
     Ok(())
 }

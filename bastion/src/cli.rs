@@ -59,6 +59,17 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
+    /// Say how the journal stands: records, clock, meters, readers.
+    ///
+    /// Exit code: 0 the daemon is connected and writes, 1 it is not, or there is no report.
+    Journal {
+        /// The daemon's report.
+        #[arg(long, value_name = "FILE", default_value = site::daemon::REPORT_PATH)]
+        report: PathBuf,
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Publish the time since boot every second, so that waiting messages can be dated.
     ///
     /// Runs until SIGTERM, beside `bastion run` and independent of it.

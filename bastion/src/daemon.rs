@@ -14,6 +14,7 @@ mod intake;
 mod link;
 mod pages;
 mod session;
+pub mod shown;
 mod streams;
 pub mod ticker;
 mod writer;

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use bastion::cli::{Cli, Command};
+use bastion::daemon::shown;
 use bastion::host::Host;
 use bastion::{apply, cli, processes, verify};
 use clap::Parser as _;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             password_file,
             report,
         } => processes::daemon(&settings, &password_file, report),
+        Command::Journal { report, json } => shown::run(&report, json),
         Command::Ticker {
             port,
             password_file,

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod broker;
+mod clock;
 mod fleet;
 mod journal;
 mod outage;

@@ -2,6 +2,9 @@
 //! than a second.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use site::daemon::Report;
@@ -183,6 +186,64 @@ fn a_broker_that_is_replaced_costs_what_it_had_not_delivered() {
         let all = fetch(bench.broker.port, "collector", None, 400).await;
         assert_eq!(all.records.len(), 400);
     });
+}
+
+/// Guarantee 7: nothing is acknowledged that is not on disk, and the broker keeps it meanwhile.
+#[test]
+fn a_full_disk_holds_messages_in_the_broker_until_there_is_room() {
+    let Some(bench) = Bench::new() else { return };
+    let folder = bench.path("small");
+    std::fs::create_dir(&folder).unwrap();
+    let Some(_mounted) = Mounted::tmpfs(&folder) else {
+        return;
+    };
+    let journal = folder.join("journal").display().to_string();
+    bench.settings(|settings| settings.folder = journal);
+    let daemon = bench.daemon();
+    daemon.wait_for("connected to the broker");
+    runtime().block_on(async {
+        let mut fleet = Fleet::connect(bench.broker.port).await;
+        fleet.publish_over(100, Duration::from_millis(200)).await;
+        let ballast = folder.join("ballast");
+        let mut file = std::fs::File::create(&ballast).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        // More than the room made ahead takes, and than a window.
+        fleet.publish_over(20_000, Duration::from_secs(2)).await;
+        fleet.flush().await;
+        eventually("it says so", || !report(&bench).journal.problem.is_empty());
+        drop(file);
+        std::fs::remove_file(ballast).unwrap();
+        let all = fetch(bench.broker.port, "collector", None, 20_100).await;
+        // Times are not judged: without a ticker nobody knows when they came.
+        check(&fleet.published, &all, 60_000);
+        eventually("all is well again", || {
+            report(&bench).journal.problem.is_empty()
+        });
+    });
+}
+
+/// A small file system in memory.
+struct Mounted<'f>(&'f Path);
+
+impl Mounted<'_> {
+    fn tmpfs(folder: &Path) -> Option<Mounted<'_>> {
+        let arguments = ["-t", "tmpfs", "-o", "size=1m", "tmpfs"];
+        let mounted = Command::new("mount").args(arguments).arg(folder).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Mounted(folder));
+        }
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        let why = "a small file system can be mounted by root only";
+        let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+        None
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        // Lazily: the daemon may still have files open.
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
 }
 
 pub(crate) fn report(bench: &Bench) -> Report {
