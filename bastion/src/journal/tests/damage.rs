@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::segment::Head;
 use super::*;
 
 /// A journal, kept in memory so that each kind of damage begins from it.
