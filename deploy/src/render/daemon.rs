@@ -3,13 +3,12 @@
 //! Both get a user of their own from the service manager, see no password but their own, and speak
 //! to nobody but the broker on loopback.
 
-use site::account::HEALTH_ACCOUNT;
 use site::daemon::{
     DAEMON_ACCOUNT, FORMAT, JOURNAL_FOLDER, Keep, Listened, PASSWORD_PATH, REPORT_PATH,
     SETTINGS_PATH, Settings, TICKER_ACCOUNT, TICKER_PASSWORD_PATH,
 };
 use site::flow::MQTT_LOOPBACK_PORT;
-use site::manifest::{HEALTH_PASSWORD_PATH, PROGRAM_PATH, UnitEntry, UnitState};
+use site::manifest::{PROGRAM_PATH, UnitEntry, UnitState};
 use site::Site;
 
 use super::{RenderError, RenderedFile, json};
@@ -46,7 +45,6 @@ pub(super) fn files(site: &Site, secrets: &Secrets) -> Result<Vec<RenderedFile>,
         })
     };
     Ok(vec![
-        password(HEALTH_PASSWORD_PATH, HEALTH_ACCOUNT)?,
         password(PASSWORD_PATH, DAEMON_ACCOUNT)?,
         password(TICKER_PASSWORD_PATH, TICKER_ACCOUNT)?,
         RenderedFile::public(SETTINGS_PATH, json(SETTINGS_PATH, &settings)?),
