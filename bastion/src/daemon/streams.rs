@@ -221,7 +221,7 @@ mod tests {
     fn each_page_taken_makes_room_for_another() {
         let (_folder, _journal, mut streams, id) = ready(10);
         let now = Instant::now();
-        let mut ask = |streams: &mut Streams, at| {
+        let ask = |streams: &mut Streams, at| {
             streams.asked("collector", &request(5, 3, at), now).unwrap()
         };
         assert_eq!(ask(&mut streams, None), Asked::Go);
