@@ -23,9 +23,9 @@ use crate::journal::{Resent, content};
 
 /// Bytes of messages that are here and not yet on disk. When they are used up nothing is read, and
 /// the broker keeps the rest.
-pub(super) const BUDGET: usize = 3 * 1024 * 1024;
+pub(super) const BUDGET: usize = 2 * 1024 * 1024;
 /// What a message takes beside topic and payload.
-const OVERHEAD: usize = 192;
+const OVERHEAD: usize = 256;
 /// A meter is asked again only after this, however often it says that it is there.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -69,7 +69,7 @@ impl Intake {
     }
 
     /// Takes a message that came on a connection. Waits when there is no room for it.
-    pub(super) async fn take(&mut self, connection: u64, message: &Publish) {
+    pub(super) async fn take(&mut self, connection: u32, message: &Publish) {
         if self.stopped {
             // Not acknowledged: the next daemon gets it.
             return;
@@ -78,7 +78,8 @@ impl Intake {
         let ack = Ack {
             connection,
             packet: message.pkid,
-            place: None,
+            recorded: false,
+            place: 0,
             number: 0,
         };
         let topic = str::from_utf8(&message.topic).unwrap_or_default();
@@ -149,11 +150,9 @@ impl Intake {
                 self.release(dated);
                 return self.acknowledge(ack);
             }
-            ack.place = Some(self.resent.arrived(message.pkid, content));
-        } else {
-            // It is never acknowledged, but has a number like all others.
-            ack.place = Some(0);
+            ack.place = self.resent.arrived(message.pkid, content);
         }
+        ack.recorded = true;
         self.counters.heard(meter, now_ns);
         if message.payload.trim_ascii() == b"true" && topic.ends_with("/online") {
             self.ask(meter, SHORTEST_PAUSE);

@@ -20,16 +20,27 @@ const MOST_QUEUED: usize = 4;
 /// How long a page waits for room.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Acknowledgements in the client's queue, where each takes much more room than here.
+const MOST_HANDED_OVER: usize = 64;
+/// A client reads ten messages for each acknowledgement that it writes, and this broker overruns its
+/// window when it has a backlog. More than so many must not wait: packet ids end at 65,535, and of
+/// more the journal would not know whether they came before.
+const OVERRUN: usize = 30_000;
+/// Room that is kept for acknowledgements when there are none.
+const KEPT: usize = 1024;
+
 /// What is owed to the broker for one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ack {
     /// On which connection it came.
-    pub(super) connection: u64,
+    pub(super) connection: u32,
+    /// 0 for a message that nobody acknowledges.
     pub(super) packet: u16,
-    /// Its place among those that may be sent again, see `journal::Resent`; none when it is not
-    /// recorded.
-    pub(super) place: Option<u64>,
-    /// Its number in the journal; 0 when it is not recorded.
+    /// Whether it has a record of its own.
+    pub(super) recorded: bool,
+    /// Its place among those that may be sent again, see `journal::Resent`; 0 when it has none.
+    pub(super) place: u64,
+    /// Its number in the journal; 0 when it has none.
     pub(super) number: u64,
 }
 
@@ -42,10 +53,12 @@ pub(super) struct Settled {
 
 #[derive(Default)]
 struct State {
-    number: u64,
+    number: u32,
     client: Option<AsyncClient>,
     /// In the client's queue.
     queued: VecDeque<Ack>,
+    /// Not yet there.
+    waiting: VecDeque<Ack>,
     written: Settled,
     pinged: Settled,
     publishing: usize,
@@ -65,9 +78,9 @@ impl Link {
     }
 
     /// A connection stands; its number.
-    pub(super) fn connected(&self, client: AsyncClient) -> u64 {
+    pub(super) fn connected(&self, client: AsyncClient) -> u32 {
         let mut state = self.state();
-        state.number += 1;
+        state.number = state.number.wrapping_add(1);
         state.client = Some(client);
         state.number
     }
@@ -90,31 +103,29 @@ impl Link {
     /// Acknowledges messages in this order, except those of earlier connections.
     pub(super) fn acknowledge(&self, acks: impl Iterator<Item = Ack>) {
         let mut state = self.state();
-        let Some(client) = state.client.clone() else {
+        if state.client.is_none() {
             return;
-        };
-        let number = state.number;
-        for ack in acks.filter(|ack| ack.connection == number && ack.packet != 0) {
-            let message = Publish {
-                qos: QoS::AtLeastOnce,
-                pkid: ack.packet,
-                ..Publish::default()
-            };
-            // Fails when the connection is gone; then the broker sends the message again.
-            if client.try_ack(&message).is_ok() {
-                state.queued.push_back(ack);
-            }
         }
+        let number = state.number;
+        let own = acks.filter(|ack| ack.connection == number && ack.packet != 0);
+        state.waiting.extend(own);
+        hand_over(&mut state);
     }
 
-    /// The oldest queued acknowledgement was written.
+    /// Whether acknowledgements fall behind so far that it is better to begin another connection.
+    pub(super) fn is_overrun(&self) -> bool {
+        self.state().waiting.len() > OVERRUN
+    }
+
+    /// The oldest acknowledgement was written.
     pub(super) fn ack_written(&self) {
         let mut state = self.state();
         if let Some(ack) = state.queued.pop_front() {
             let written = &mut state.written;
-            written.place = written.place.max(ack.place.unwrap_or(0));
+            written.place = written.place.max(ack.place);
             written.number = written.number.max(ack.number);
         }
+        hand_over(&mut state);
     }
 
     pub(super) fn ping_written(&self) {
@@ -153,6 +164,27 @@ impl Link {
         if let Some(client) = &self.state().client {
             drop(client.try_disconnect());
         }
+    }
+}
+
+/// Gives the client as many as it may have.
+fn hand_over(state: &mut State) {
+    let Some(client) = &state.client else { return };
+    while state.queued.len() < MOST_HANDED_OVER
+        && let Some(ack) = state.waiting.pop_front()
+    {
+        let message = Publish {
+            qos: QoS::AtLeastOnce,
+            pkid: ack.packet,
+            ..Publish::default()
+        };
+        // Fails when the connection is gone; then the broker sends the message again.
+        if client.try_ack(&message).is_ok() {
+            state.queued.push_back(ack);
+        }
+    }
+    if state.waiting.is_empty() && state.waiting.capacity() > 4 * KEPT {
+        state.waiting.shrink_to(KEPT);
     }
 }
 

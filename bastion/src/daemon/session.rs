@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::bail;
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, RetainForwardRule, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, MqttOptions};
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use site::daemon::{DAEMON_ACCOUNT, FETCH_FILTER, Listened, TICK_TOPIC};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::sleep;
@@ -25,9 +26,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Bytes. The broker takes none that is larger.
 const LARGEST_PACKET: u32 = 512 * 1024;
-/// Above what may be on its way, so that an acknowledgement always finds room. Room is taken only
-/// when it is used.
-const REQUESTS: usize = 70_000;
+/// Above what `link` hands over at once, and all subscriptions.
+const REQUESTS: usize = 4096;
 /// Bytes of filters in one packet.
 const PACKET: usize = 4096;
 /// Refusals come from rules, which may just be on their way.
@@ -79,11 +79,7 @@ impl Session {
         options
     }
 
-    async fn connection(
-        &self,
-        had_session: &mut bool,
-        pause: &mut Duration,
-    ) -> Result<(), ConnectionError> {
+    async fn connection(&self, had_session: &mut bool, pause: &mut Duration) -> anyhow::Result<()> {
         // A client of its own for each connection: nothing queued for one goes out on another.
         let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
         let mut connection = 0;
@@ -105,6 +101,9 @@ impl Session {
                 }
                 Event::Incoming(Packet::Publish(message)) => {
                     self.intake.lock().await.take(connection, &message).await;
+                    if self.link.is_overrun() {
+                        bail!("more came than can be acknowledged; it comes again");
+                    }
                 }
                 Event::Incoming(Packet::SubAck(answer)) => {
                     let asked = subscriptions.pop_front().unwrap_or_default();

@@ -173,7 +173,7 @@ impl Writer {
         self.counters.recorded(open.group.count());
         let mut number = committed.first;
         let acks = open.acks.drain(..).map(|mut ack| {
-            if ack.place.is_some() {
+            if ack.recorded {
                 ack.number = number;
                 number += 1;
             }

@@ -12,9 +12,10 @@ const MOST: usize = 65_536;
 /// What was acknowledged or is about to be, and may be sent again.
 #[derive(Debug, Default)]
 pub struct Resent {
-    known: HashMap<(u16, u64), u64>,
-    /// In the order of arrival, with the place of each.
-    order: VecDeque<(u64, (u16, u64))>,
+    /// The place of each, by [`key`].
+    known: HashMap<u64, u64>,
+    /// Their keys in the order of arrival; the last one has the place `last`.
+    order: VecDeque<u64>,
     last: u64,
 }
 
@@ -22,46 +23,58 @@ impl Resent {
     /// A message came under this packet id; returns its place in the order of arrival,
     /// counted from 1.
     pub fn arrived(&mut self, id: u16, content: u64) -> u64 {
-        self.last += 1;
-        let place = self.last;
         if self.order.len() >= MOST {
             self.forget_oldest();
         }
-        self.known.insert((id, content), place);
-        self.order.push_back((place, (id, content)));
-        place
+        self.last += 1;
+        let key = key(id, content);
+        self.known.insert(key, self.last);
+        self.order.push_back(key);
+        self.last
     }
 
     /// Whether a message flagged as a duplicate is one that is here already.
     #[must_use]
     pub fn sent_again(&self, id: u16, content: u64) -> bool {
-        self.known.contains_key(&(id, content))
+        self.known.contains_key(&key(id, content))
     }
 
     /// The broker has the acknowledgements of all up to this place, and sends none of them again.
     pub fn settled(&mut self, place: u64) {
-        while self
-            .order
-            .front()
-            .is_some_and(|(oldest, _)| *oldest <= place)
-        {
+        while !self.order.is_empty() && self.oldest() <= place {
             self.forget_oldest();
+        }
+        if self.order.is_empty() {
+            // After a flood its room is given back.
+            self.forget();
         }
     }
 
     /// The broker lost the session, and its ids with it.
     pub fn forget(&mut self) {
-        self.known.clear();
-        self.order.clear();
+        self.known = HashMap::new();
+        self.order = VecDeque::new();
+    }
+
+    /// The place of the oldest one.
+    fn oldest(&self) -> u64 {
+        let behind = u64::try_from(self.order.len()).unwrap_or(u64::MAX);
+        (self.last + 1).saturating_sub(behind)
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((place, key)) = self.order.pop_front()
+        let place = self.oldest();
+        if let Some(key) = self.order.pop_front()
             && self.known.get(&key) == Some(&place)
         {
             self.known.remove(&key);
         }
     }
+}
+
+/// Packet id and content as one number: contents are hashes already, and ids are spread over all bits.
+fn key(id: u16, content: u64) -> u64 {
+    content ^ u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use bastion::journal::Place;
 use site::record::{ClockSource, Id};
 use tokio::sync::oneshot;
 
-use crate::Bench;
 use crate::fleet::{Fleet, runtime};
+use crate::outage::report;
 use crate::reader::{All, fetch};
+use crate::{Bench, eventually};
 
 const S: i64 = 1_000_000_000;
 
@@ -65,7 +66,7 @@ fn start(bench: &Bench, clock: Arc<Own>, boot: u8) -> Running {
         clock,
         boot: Id([boot; 16]),
         place: Place(1),
-        report: None,
+        report: Some(bench.path("report.json")),
     };
     let (stop, stopped) = oneshot::channel::<()>();
     let (ready, subscribed) = std::sync::mpsc::channel();
@@ -131,7 +132,8 @@ fn a_clock_that_is_set_late_and_stepped_moves_no_reading() {
         let second = publish(&mut fleet, 20, &clock, right).await;
         clock.wall_ns.store(right - 7200 * S, Relaxed);
         let third = publish(&mut fleet, 20, &clock, right).await;
-        // An hour of suspend.
+        // An hour of suspend, once all has arrived.
+        fetch(port, "collector", None, 60).await;
         clock.boot_ns.fetch_add(3_600_000_000_000, Relaxed);
         let fourth = publish(&mut fleet, 20, &clock, right).await;
         let all = fetch(port, "collector", None, 80).await;
@@ -158,6 +160,7 @@ fn a_boot_whose_clock_was_never_set_is_dated_by_the_next_one() {
     runtime.block_on(async {
         let mut fleet = Fleet::connect(bench.broker.port).await;
         publish(&mut fleet, 20, &clock, 0).await;
+        eventually("all is recorded", || report(&bench).journal.newest == 20);
     });
     running.stop();
     // The next boot, whose clock is set.

@@ -3,13 +3,13 @@
 //! Both get a user of their own from the service manager, see no password but their own, and speak
 //! to nobody but the broker on loopback.
 
+use site::Site;
 use site::daemon::{
     DAEMON_ACCOUNT, FORMAT, JOURNAL_FOLDER, Keep, Listened, PASSWORD_PATH, REPORT_PATH,
     SETTINGS_PATH, Settings, TICKER_ACCOUNT, TICKER_PASSWORD_PATH,
 };
 use site::flow::MQTT_LOOPBACK_PORT;
 use site::manifest::{PROGRAM_PATH, UnitEntry, UnitState};
-use site::Site;
 
 use super::{RenderError, RenderedFile, json};
 use crate::secrets::Secrets;
@@ -33,7 +33,11 @@ pub(super) fn files(site: &Site, secrets: &Secrets) -> Result<Vec<RenderedFile>,
         trust_clock: false,
         clock_patience_s: 600,
         meters: site.meters.iter().map(Listened::of).collect(),
-        readers: site.readers.iter().map(|reader| reader.name.clone()).collect(),
+        readers: site
+            .readers
+            .iter()
+            .map(|reader| reader.name.clone())
+            .collect(),
     };
     let password = |path: &str, account: &str| -> Result<RenderedFile, RenderError> {
         Ok(RenderedFile {
@@ -63,7 +67,10 @@ pub(super) fn units() -> Vec<UnitEntry> {
     };
     vec![
         unit(TICKER_UNIT, &[TICKER_PATH, TICKER_PASSWORD_PATH]),
-        unit(DAEMON_UNIT, &[DAEMON_PATH, PROGRAM_PATH, SETTINGS_PATH, PASSWORD_PATH]),
+        unit(
+            DAEMON_UNIT,
+            &[DAEMON_PATH, PROGRAM_PATH, SETTINGS_PATH, PASSWORD_PATH],
+        ),
     ]
 }
 
@@ -99,7 +106,9 @@ UMask=0077
 
 fn daemon() -> String {
     let journal = JOURNAL_FOLDER.trim_start_matches("/var/lib/");
-    let runtime = REPORT_PATH.trim_start_matches("/run/").trim_end_matches("/report.json");
+    let runtime = REPORT_PATH
+        .trim_start_matches("/run/")
+        .trim_end_matches("/report.json");
     format!(
         "\
 [Unit]
@@ -125,6 +134,8 @@ WatchdogSec=60
 Restart=always
 RestartSec=1
 MemoryMax=64M
+# Its threads hand memory to each other; an arena for each would only keep more of it.
+Environment=MALLOC_ARENA_MAX=1
 {SANDBOX}
 [Install]
 WantedBy=multi-user.target
