@@ -4,6 +4,9 @@
 //! site and secrets, so it gives the same files every time.
 //! Carrying the files to a machine and confirming them is left to later modules.
 
+pub mod facts;
+pub mod plan;
+pub mod preflight;
 pub mod render;
 pub mod secrets;
 
