@@ -43,6 +43,18 @@ pub const APT_USER: &str = "_apt";
 /// The user of the resolver service, where there is one.
 pub const RESOLVER_USER: &str = "systemd-resolve";
 
+/// The package of the distribution that brings a user of the policy, for messages; none for users
+/// that every machine has.
+#[must_use]
+pub fn package_of_user(user: &str) -> Option<&'static str> {
+    match user {
+        TIME_USER => Some("systemd-timesyncd"),
+        RESOLVER_USER => Some("systemd-resolved"),
+        APT_USER => Some("apt"),
+        _ => None,
+    }
+}
+
 /// Which packets a rule sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

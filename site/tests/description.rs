@@ -230,6 +230,7 @@ fn usual_off() -> Vec<String> {
         "triggerhappy.socket",
         "triggerhappy.service",
         "rpcbind.socket",
+        "rpcbind.service",
     ]
     .map(str::to_owned)
     .into()

@@ -6,7 +6,7 @@ use crate::form::{Key, List, Page, Table};
 
 /// Services of a fresh system that an exposed machine does not need: they announce it, listen,
 /// or serve hardware that it does not have.
-const NEEDLESS: [&str; 12] = [
+const NEEDLESS: [&str; 13] = [
     "avahi-daemon.socket",
     "avahi-daemon.service",
     "cups.socket",
@@ -19,6 +19,7 @@ const NEEDLESS: [&str; 12] = [
     "triggerhappy.socket",
     "triggerhappy.service",
     "rpcbind.socket",
+    "rpcbind.service",
 ];
 /// The longest that a Pi's watchdog can wait is a little over 15 s. More is refused by the
 /// kernel, and then nothing watches.
