@@ -153,7 +153,11 @@ impl Passwords {
         {
             // Named so that git ignores it as well.
             let copy = self.path.with_extension("").with_extension("");
-            let name = copy.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = copy
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let copy = copy.with_file_name(format!("{name}.before-{release}.secrets.toml"));
             before.save(&copy)?;
             words.push_str(&format!("; the passwords before are in {}", copy.display()));
@@ -186,7 +190,11 @@ impl Passwords {
 }
 
 fn listed(names: &[String]) -> String {
-    let mut shown: Vec<String> = names.iter().take(NAMES_SHOWN).map(|name| shown::line(name)).collect();
+    let mut shown: Vec<String> = names
+        .iter()
+        .take(NAMES_SHOWN)
+        .map(|name| shown::line(name))
+        .collect();
     let left = names.len().saturating_sub(NAMES_SHOWN);
     if left > 0 {
         shown.push(format!("and {left} more"));

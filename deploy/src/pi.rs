@@ -46,8 +46,7 @@ fi
 const ADD: &str = r#"umask 077; mkdir -p "$1" && exec tar -x -f - -C "$1""#;
 
 /// Runs a command as root, whoever logged in.
-const AS_ROOT: &str =
-    r#"if [ "$(id -u)" = 0 ]; then exec "$@"; else exec sudo -n "$@"; fi"#;
+const AS_ROOT: &str = r#"if [ "$(id -u)" = 0 ]; then exec "$@"; else exec sudo -n "$@"; fi"#;
 
 /// Why an answer was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -235,7 +234,10 @@ impl Fresh<'_> {
     /// # Errors
     /// When there is no connection, or no answer.
     pub async fn history(&self) -> Result<Vec<Entry>, PiError> {
-        parse("history", &self.ask(&["history", "--json"], ASK.patience).await?)
+        parse(
+            "history",
+            &self.ask(&["history", "--json"], ASK.patience).await?,
+        )
     }
 
     async fn ask(&self, words: &[&str], patience: Duration) -> Result<Said, SshError> {

@@ -30,7 +30,11 @@ impl Release {
             .map_err(|error| PackError(error.into()))?;
         manifest.push(b'\n');
         let digest = Sha256::digest(&manifest);
-        let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let digits: String = digest
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let id = format!("{}-{digits}", now.strftime("%Y%m%dT%H%M%SZ"));
         Ok(Release { id, manifest })
     }

@@ -71,7 +71,10 @@ mod tests {
 
     #[test]
     fn a_terminal_obeys_nothing_of_it() {
-        assert_eq!(line("\u{1b}[2Jgone\r\n\u{9b}31m"), r"\x1b[2Jgone\r\n\x9b31m");
+        assert_eq!(
+            line("\u{1b}[2Jgone\r\n\u{9b}31m"),
+            r"\x1b[2Jgone\r\n\x9b31m"
+        );
         assert_eq!(line("exe\u{202e}txt"), r"exe\u{202e}txt");
         assert_eq!(line("Küche\t°C"), "Küche    °C");
     }
@@ -85,7 +88,11 @@ mod tests {
     #[test]
     fn a_long_line_is_cut() {
         let shown = line(&"x".repeat(10_000_000));
-        assert!(shown.ends_with("x… and 9999600 characters"), "{}", shown.len());
+        assert!(
+            shown.ends_with("x… and 9999600 characters"),
+            "{}",
+            shown.len()
+        );
     }
 
     #[test]

@@ -135,6 +135,12 @@ impl Ssh {
         &self.destination
     }
 
+    /// The configuration in place of the person's own.
+    #[must_use]
+    pub fn config(&self) -> Option<&PathBuf> {
+        self.config.as_ref()
+    }
+
     /// Runs one command over a connection of its own, which shares nothing with any other.
     ///
     /// # Errors
@@ -266,7 +272,10 @@ mod tests {
     #[test]
     fn words_survive_the_shell() {
         assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(script("echo \"$1\"", &["a b"]), r#"sh -c 'echo "$1"' deploy 'a b'"#);
+        assert_eq!(
+            script("echo \"$1\"", &["a b"]),
+            r#"sh -c 'echo "$1"' deploy 'a b'"#
+        );
     }
 
     #[test]
@@ -286,7 +295,10 @@ mod tests {
 
     #[test]
     fn what_ssh_says_gets_a_remedy() {
-        check("pi@box: Permission denied (publickey).", &["Permission denied", "ssh-copy-id"]);
+        check(
+            "pi@box: Permission denied (publickey).",
+            &["Permission denied", "ssh-copy-id"],
+        );
         check("Host key verification failed.", &["not known"]);
         check(
             "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",

@@ -31,7 +31,9 @@ impl Steps {
     pub fn begin(&self, name: &'static str) -> Step {
         let spinner = if self.live {
             let spinner = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{elapsed:>8} {spinner} {prefix:<9} {wide_msg}") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{elapsed:>8} {spinner} {prefix:<9} {wide_msg}")
+            {
                 spinner.set_style(style);
             }
             spinner.set_prefix(name);
@@ -62,7 +64,9 @@ impl Steps {
             return Ok(true);
         }
         if !io::stdin().is_terminal() {
-            bail!("nobody is there to ask `{question}`: say --yes to go ahead, or --dry-run to look");
+            bail!(
+                "nobody is there to ask `{question}`: say --yes to go ahead, or --dry-run to look"
+            );
         }
         let answer = ask(format!("{question} [y/N] ")).await?;
         Ok(matches!(answer.as_str(), "y" | "Y" | "yes"))
@@ -74,7 +78,9 @@ impl Steps {
     /// When there is nobody to ask.
     pub async fn typed(&self, question: &str, word: &str) -> Result<bool> {
         if !io::stdin().is_terminal() {
-            bail!("nobody is there to ask `{question}`: this is not answered by --yes, run it in a terminal");
+            bail!(
+                "nobody is there to ask `{question}`: this is not answered by --yes, run it in a terminal"
+            );
         }
         Ok(ask(format!("{question} Type `{word}`: ")).await? == word)
     }

@@ -38,8 +38,16 @@ fn nothing_is_written_before_a_plan_is_accepted() {
 fn a_clone_without_the_file_shuts_nobody_out() {
     let folder = tempfile::tempdir().unwrap();
     let passwords = load(folder.path(), &[]).unwrap();
-    let message = passwords.check(&change(&[METER, "check"])).unwrap_err().to_string();
-    for part in ["2 existing accounts", METER, "home.secrets.toml is missing", "--rotate"] {
+    let message = passwords
+        .check(&change(&[METER, "check"]))
+        .unwrap_err()
+        .to_string();
+    for part in [
+        "2 existing accounts",
+        METER,
+        "home.secrets.toml is missing",
+        "--rotate",
+    ] {
         assert!(message.contains(part), "{part:?} is not in {message:?}");
     }
     passwords.check(&change(&[])).unwrap();
@@ -53,7 +61,10 @@ fn a_rotation_is_of_the_named_account_alone() {
     let mut second = load(folder.path(), &[METER]).unwrap();
     second.check(&change(&[METER])).unwrap();
     assert!(second.check(&change(&[METER, "check"])).is_err());
-    assert_ne!(second.secrets().password(METER).unwrap(), first.secrets().password(METER).unwrap());
+    assert_ne!(
+        second.secrets().password(METER).unwrap(),
+        first.secrets().password(METER).unwrap()
+    );
     assert_eq!(
         second.secrets().password("check").unwrap(),
         first.secrets().password("check").unwrap()
@@ -75,12 +86,18 @@ fn what_a_bastion_has_is_not_taken_back() {
     passwords.keep("r2").unwrap();
     passwords.are_in_use();
     passwords.went_back().unwrap();
-    assert_eq!(load(folder.path(), &[]).unwrap().secrets(), passwords.secrets());
+    assert_eq!(
+        load(folder.path(), &[]).unwrap().secrets(),
+        passwords.secrets()
+    );
 }
 
 #[test]
 fn a_rotation_of_nobody_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let message = load(folder.path(), &["nobody"]).err().unwrap().to_string();
-    assert!(message.contains("--rotate nobody") && message.contains(METER), "{message}");
+    assert!(
+        message.contains("--rotate nobody") && message.contains(METER),
+        "{message}"
+    );
 }

@@ -70,7 +70,11 @@ pub(super) async fn run(
     limits: Limits,
 ) -> Result<Said, SshError> {
     let mut child = command.spawn().map_err(|source| SshError::Start {
-        program: command.as_std().get_program().to_string_lossy().into_owned(),
+        program: command
+            .as_std()
+            .get_program()
+            .to_string_lossy()
+            .into_owned(),
         source,
     })?;
     let too_much = || SshError::TooMuch {
@@ -87,11 +91,7 @@ pub(super) async fn run(
             }
             Ok(())
         };
-        let read = async {
-            whole(stdout, limits.bytes)
-                .await?
-                .ok_or_else(too_much)
-        };
+        let read = async { whole(stdout, limits.bytes).await?.ok_or_else(too_much) };
         let listen = async { tail(stderr).await?.ok_or_else(too_much) };
         let ((), out, err) = tokio::try_join!(write, read, listen)?;
         let status = child.wait().await?;
@@ -161,7 +161,9 @@ mod tests {
 
     #[tokio::test]
     async fn outputs_and_code_come_back() {
-        let said = shell("cat; echo why >&2; exit 3", b"in", 100).await.unwrap();
+        let said = shell("cat; echo why >&2; exit 3", b"in", 100)
+            .await
+            .unwrap();
         assert_eq!((said.code, said.text().as_str()), (Some(3), "in"));
         assert_eq!(said.shown(), "exit code 3: in\nwhy");
     }

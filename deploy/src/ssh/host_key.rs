@@ -116,7 +116,11 @@ impl HostKey {
         let shown = self.known_hosts.display();
         if self.known.is_some() {
             let mut command = program("ssh-keygen");
-            command.arg("-R").arg(&self.name).arg("-f").arg(&self.known_hosts);
+            command
+                .arg("-R")
+                .arg(&self.name)
+                .arg("-f")
+                .arg(&self.known_hosts);
             let said = bounded::run(command, "ssh-keygen", b"", LIMITS).await?;
             if !said.well() {
                 bail!("removing the old key from {shown}: {}", said.shown());
@@ -179,9 +183,10 @@ async fn known_hosts(ssh: &Ssh) -> Result<PathBuf> {
         );
     }
     let home = std::env::var_os("HOME").unwrap_or_default();
-    Ok(first
-        .strip_prefix("~/")
-        .map_or_else(|| PathBuf::from(first), |rest| PathBuf::from(home).join(rest)))
+    Ok(first.strip_prefix("~/").map_or_else(
+        || PathBuf::from(first),
+        |rest| PathBuf::from(home).join(rest),
+    ))
 }
 
 /// `SHA256:… (ED25519)` of each key that ssh-keygen names.
@@ -209,4 +214,3 @@ async fn fingerprints<'a>(arguments: impl IntoIterator<Item = &'a OsStr>) -> Res
         .collect();
     Ok(keys.join(", "))
 }
-

@@ -212,12 +212,7 @@ impl Session {
     ///
     /// # Errors
     /// As for [`Session::root`].
-    pub async fn run(
-        &self,
-        remote: &str,
-        input: &[u8],
-        limits: Limits,
-    ) -> Result<Said, SshError> {
+    pub async fn run(&self, remote: &str, input: &[u8], limits: Limits) -> Result<Said, SshError> {
         let socket = format!("ControlPath={}", self.control.path().join("ssh").display());
         // Without its master ssh would connect anew, and nobody would notice.
         let mut command = self
@@ -262,4 +257,3 @@ async fn beat(mut stdin: ChildStdin, mut orders: mpsc::Receiver<u8>) {
         }
     }
 }
-

@@ -1,0 +1,14 @@
+//! Whether the operator gets in again once the policy stands.
+
+use site::{Bastion, Site};
+
+use super::Finding;
+use crate::facts::Facts;
+
+pub(super) fn check(
+    _site: &Site,
+    _bastion: &Bastion,
+    _facts: &Facts,
+    _findings: &mut Vec<Finding>,
+) {
+}
