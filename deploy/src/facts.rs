@@ -320,4 +320,17 @@ impl Facts {
     pub fn disk(&self, folder: &str) -> Option<&Disk> {
         self.disks.iter().find(|disk| disk.folder == folder)
     }
+
+    /// Whether no program can be started from a folder. Debian's initrd mounts `/run` so.
+    #[must_use]
+    pub fn forbids_programs(&self, folder: &str) -> bool {
+        self.mount_of(folder)
+            .is_some_and(|mount| mount.options.iter().any(|option| option == "noexec"))
+    }
+
+    /// Whether process 1 is something else than systemd.
+    #[must_use]
+    pub fn systemd_unseen(&self) -> bool {
+        self.init != "systemd"
+    }
 }

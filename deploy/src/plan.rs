@@ -5,7 +5,14 @@
 //! answer, beside what was rendered here. The answer is hostile input: it is bounded, its control
 //! characters are neutralised, and of secrets nothing is shown.
 
-use site::answer::Plan;
+mod clean;
+mod evaluate;
+mod files;
+mod firewall;
+mod flows;
+
+use site::account::HEALTH_ACCOUNT;
+use site::answer::{AccountChange, PackageChange, Plan, UnitAction, UnitChange};
 use site::flow::Policy;
 use site::{Bastion, Site};
 
@@ -56,11 +63,168 @@ pub fn allow_passwords(plan: &Plan, rotation: bool) -> Result<(), PasswordsChang
     Err(PasswordsChange(plan.accounts.password.clone()))
 }
 
+/// Things of one kind that are listed by name.
+const MOST_LISTED: usize = 200;
+
 /// Shows a plan.
 #[must_use]
-pub fn show(_plan: &Plan, _against: Against<'_>) -> Shown {
-    Shown {
-        text: String::new(),
-        summary: String::new(),
+pub fn show(plan: &Plan, against: Against<'_>) -> Shown {
+    if plan.is_empty() {
+        let summary = "Nothing would change.".to_owned();
+        let text = format!("{} is as rendered.\n{summary}\n", against.bastion.name);
+        return Shown { text, summary };
     }
+    let mut text = String::new();
+    let mut section = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            text.push_str(title);
+            text.push('\n');
+            for line in lines {
+                text.push_str(&format!("  {line}"));
+                text.push('\n');
+            }
+            text.push('\n');
+        }
+    };
+    section(
+        "Left by a run that was cut short, and made good first",
+        bounded(&plan.repairs, |repair| clean::line(repair)),
+    );
+    section(
+        "Packages, from the machine's own sources",
+        bounded(&plan.packages, package),
+    );
+    section("Files", files::lines(&plan.files, &against));
+    section("What runs", bounded(&plan.units, unit));
+    section(
+        "Accounts of the broker",
+        accounts(&plan.accounts, against.site),
+    );
+    if let Some(change) = &plan.firewall {
+        section(
+            "The firewall",
+            firewall::lines(against.site, against.bastion, change, against.policy),
+        );
+    }
+    let summary = summary(plan);
+    text.push_str(&summary);
+    text.push('\n');
+    Shown { text, summary }
+}
+
+fn summary(plan: &Plan) -> String {
+    let accounts = &plan.accounts;
+    let mut parts: Vec<String> = [
+        (plan.repairs.len(), "repair"),
+        (plan.packages.len(), "package"),
+        (plan.files.len(), "file"),
+        (plan.units.len(), "unit"),
+        (
+            accounts.added.len() + accounts.removed.len() + accounts.password.len(),
+            "account",
+        ),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, what)| count(number, what))
+    .collect();
+    if plan.firewall.is_some() {
+        parts.push("the firewall".to_owned());
+    }
+    format!(
+        "Would change: {}. Nothing was changed yet.",
+        parts.join(", ")
+    )
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{number} {what}s")
+    }
+}
+
+fn bounded<T>(things: &[T], words: impl Fn(&T) -> String) -> Vec<String> {
+    let mut lines: Vec<String> = things.iter().take(MOST_LISTED).map(words).collect();
+    if things.len() > MOST_LISTED {
+        lines.push(format!("… and {} more", things.len() - MOST_LISTED));
+    }
+    lines
+}
+
+fn package(package: &PackageChange) -> String {
+    let name = clean::line(&package.name);
+    let least = package.at_least.as_ref().map(|least| clean::line(least));
+    match (&package.installed, least) {
+        (None, None) => format!("{name}: will be installed"),
+        (None, Some(least)) => format!("{name}: will be installed, {least} or later"),
+        (Some(installed), least) => {
+            let least = least.map_or_else(
+                || "a later one".to_owned(),
+                |least| format!("{least} or later"),
+            );
+            format!(
+                "{name}: {} is installed, will be {least}",
+                clean::line(installed)
+            )
+        }
+    }
+}
+
+/// What a change means for meters and readers hangs on the broker alone.
+fn unit(unit: &UnitChange) -> String {
+    let name = clean::line(&unit.name);
+    let broker = unit.name == "mosquitto.service";
+    match unit.action {
+        UnitAction::Start => format!("{name} starts, now and at every boot"),
+        UnitAction::Enable => format!("{name} starts at every boot from now on; it runs already"),
+        UnitAction::Restart if broker => {
+            format!("{name} restarts: every meter and reader is disconnected for some seconds")
+        }
+        UnitAction::Restart => format!("{name} restarts: no meter is disconnected"),
+        UnitAction::Reload if broker => {
+            format!("{name} reads its accounts again: nobody is disconnected")
+        }
+        UnitAction::Reload => format!("{name} reads its settings again: nobody is disconnected"),
+        UnitAction::Stop if broker => {
+            format!("{name} stops for good: every meter and reader is disconnected")
+        }
+        UnitAction::Stop => format!("{name} stops, and cannot start again (masked)"),
+    }
+}
+
+fn accounts(change: &AccountChange, site: &Site) -> Vec<String> {
+    let told = |names: &[String], word: &str, end: &str| {
+        bounded(names, |name| {
+            let whose = whose(name, site)
+                .map(|whose| format!(" ({whose})"))
+                .unwrap_or_default();
+            format!(
+                "{word:<12}  {}{}{end}",
+                clean::line(name),
+                clean::line(&whose)
+            )
+        })
+    };
+    let mut lines = told(&change.added, "new", "");
+    lines.extend(told(&change.removed, "removed", ": can log in no more"));
+    lines.extend(told(
+        &change.password,
+        "new password",
+        ": the old one is refused",
+    ));
+    lines
+}
+
+/// Who an account belongs to, in the site's words.
+fn whose(name: &str, site: &Site) -> Option<String> {
+    if name == HEALTH_ACCOUNT {
+        return Some("the bastion's own health check".to_owned());
+    }
+    if site.readers.iter().any(|reader| reader.name == name) {
+        return Some("reader".to_owned());
+    }
+    let meter = site.meters.iter().find(|meter| meter.id == name)?;
+    Some(format!("meter, {}", meter.location))
 }

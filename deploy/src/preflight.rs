@@ -130,3 +130,12 @@ fn warn(trap: &'static str, what: String, remedy: String) -> Finding {
         remedy,
     }
 }
+
+/// Values in a row, `none` when there is none.
+fn list<T: fmt::Display>(values: &[T]) -> String {
+    if values.is_empty() {
+        return "none".to_owned();
+    }
+    let words: Vec<String> = values.iter().map(ToString::to_string).collect();
+    words.join(", ")
+}
