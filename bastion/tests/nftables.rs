@@ -11,9 +11,11 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use bastion::firewall;
 use serde_json::Value;
+use site::flow::{CONSOLE_SET_V4, CONSOLE_SET_V6};
 use site::manifest::RULESET_PATH;
 
 /// Names the namespace that must not be touched.
@@ -21,6 +23,9 @@ const OUTSIDE: &str = "BASTION_TEST_OUTSIDE";
 /// What an inner half says at its end, so that one that did nothing is no pass.
 const DONE: &str = "done in a namespace of its own";
 const CHANGES: &str = "inside_every_change_is_found";
+const SETS: &str = "inside_what_sets_hold_is_no_change";
+/// The site of the rendered ruleset that has every rule is the last one.
+const SITES: [&str; 3] = ["home", "flat", "everything"];
 const FOREIGN: &str = "inside_other_tables_are_left_alone";
 
 fn golden(site: &str) -> PathBuf {
@@ -40,10 +45,21 @@ fn namespace() -> String {
     link.to_str().unwrap().to_owned()
 }
 
-/// A command in a new network namespace, or nothing where none can be had.
+/// A list of users with all of whom a policy speaks: nft looks them up where it loads a ruleset.
+/// It lies in the folder that the build keeps for tests.
+static USERS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("passwd");
+    let users = "root:x:0:0::/root:/bin/sh\n_apt:x:42:65534::/nonexistent:/bin/false\n\
+                 systemd-timesync:x:997:997::/:/bin/false\nsystemd-resolve:x:996:996::/:/bin/false\n";
+    fs::write(&path, users).unwrap();
+    path
+});
+
+/// A command in a new network namespace, where a policy's users exist, or nothing where none
+/// can be had.
 fn unshare(test: &str) -> Option<Command> {
     let works = Command::new("unshare")
-        .args(["-n", "nft", "list", "tables"])
+        .args(["-n", "-m", "nft", "list", "tables"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
@@ -55,7 +71,9 @@ fn unshare(test: &str) -> Option<Command> {
         return None;
     }
     let mut command = Command::new("unshare");
-    command.arg("-n").env(OUTSIDE, namespace());
+    command.args(["-n", "-m", "sh", "-c"]);
+    command.arg("mount --bind \"$0\" /etc/passwd && exec \"$@\"");
+    command.arg(&*USERS).env(OUTSIDE, namespace());
     Some(command)
 }
 
@@ -92,7 +110,7 @@ fn nft(arguments: &[&str]) -> String {
 
 #[test]
 fn nft_takes_every_rendered_ruleset() {
-    for site in ["home", "flat"] {
+    for site in SITES {
         if let Some(mut command) = unshare("nft_takes_every_rendered_ruleset") {
             command.args(["nft", "-j", "-f"]).arg(golden(site));
             check(command, "");
@@ -106,6 +124,11 @@ fn every_change_is_found() {
 }
 
 #[test]
+fn what_sets_hold_is_no_change() {
+    inside(SETS);
+}
+
+#[test]
 fn other_tables_are_left_alone() {
     inside(FOREIGN);
 }
@@ -116,7 +139,7 @@ fn inside_every_change_is_found() {
     if !is_inside() {
         return;
     }
-    for site in ["home", "flat"] {
+    for site in SITES {
         let ruleset = ruleset(site);
         let changes: &[(&str, &str)] = &[
             (
@@ -157,6 +180,32 @@ fn inside_every_change_is_found() {
             "something was left"
         );
     }
+    println!("{DONE}");
+}
+
+/// The networks for which SSH is open for minutes come and go, and sources are counted: neither
+/// is a change of the policy.
+#[test]
+#[ignore = "the inner half of what_sets_hold_is_no_change"]
+fn inside_what_sets_hold_is_no_change() {
+    if !is_inside() {
+        return;
+    }
+    let ruleset = ruleset("everything");
+    firewall::load(&ruleset).unwrap();
+    for (set, network) in [
+        (CONSOLE_SET_V4, "192.168.1.0/24"),
+        (CONSOLE_SET_V6, "2001:db8:5a:1::/64"),
+        ("f1_sources_v4", "192.0.2.1"),
+    ] {
+        let element = format!("{{ {network} timeout 10m }}");
+        nft(&["add", "element", "inet", "shelly_bastion", set, &element]);
+        assert!(nft(&["list", "set", "inet", "shelly_bastion", set]).contains("expires"));
+    }
+    assert_eq!(
+        firewall::differences(&ruleset).unwrap(),
+        Vec::<String>::new()
+    );
     println!("{DONE}");
 }
 

@@ -7,6 +7,7 @@ mod accounts;
 mod collector;
 mod firewall;
 mod mosquitto;
+mod system;
 mod units;
 
 use std::fs;
@@ -120,10 +121,7 @@ impl Rendered {
     ) -> Result<Rendered, RenderError> {
         let accounts = Account::all(site);
         let mut files = vec![
-            RenderedFile::public(
-                manifest::RULESET_PATH,
-                json(manifest::RULESET_PATH, &firewall::ruleset(policy))?,
-            ),
+            RenderedFile::public(manifest::RULESET_PATH, ruleset(policy)?),
             RenderedFile::public(manifest::FLOWS_PATH, json(manifest::FLOWS_PATH, policy)?),
             RenderedFile {
                 path: manifest::HEALTH_PASSWORD_PATH.to_owned(),
@@ -140,14 +138,15 @@ impl Rendered {
             accounts::acl(&accounts),
         ];
         files.extend(units::units());
+        files.extend(system::files(site));
         let manifest = Manifest {
             format: manifest::FORMAT,
             site: site.name.clone(),
             bastion: bastion.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             files: files.iter().map(RenderedFile::entry).collect(),
-            packages: units::packages(),
-            units: units::managed(),
+            packages: units::packages(site),
+            units: units::managed(site),
             accounts: accounts.into_iter().map(|account| account.name).collect(),
         };
         Ok(Rendered { manifest, files })
@@ -186,6 +185,14 @@ impl Rendered {
         }
         write_private(&manifest, json("manifest.json", &self.manifest)?.as_bytes())
     }
+}
+
+fn ruleset(policy: &Policy) -> Result<String, RenderError> {
+    let ruleset = firewall::ruleset(policy).map_err(|error| RenderError::Form {
+        file: manifest::RULESET_PATH.to_owned(),
+        problem: error.to_string(),
+    })?;
+    json(manifest::RULESET_PATH, &ruleset)
 }
 
 fn json<T: serde::Serialize>(file: &str, value: &T) -> Result<String, RenderError> {

@@ -15,7 +15,7 @@ pub mod mistake;
 pub mod network;
 
 pub use description::{
-    Bastion, Database, Endpoint, Lan, Outbound, Placement, Reader, ReaderKind, Site,
+    Bastion, Database, Endpoint, Lan, Outbound, Placement, Reader, ReaderKind, Site, System,
 };
 pub use meter::{Generation, Meter, Model, Source};
 pub use mistake::{Mistake, Mistakes};
