@@ -84,8 +84,7 @@ fn source(site: &Site, bastion: &Bastion, facts: &Facts, findings: &mut Vec<Find
             )
         };
         findings.push(refuse("locked-out", what, remedy));
-    }
-    if !bastion.addresses.contains(&to)
+    } else if !bastion.addresses.contains(&to)
         && facts
             .addresses
             .iter()

@@ -40,7 +40,7 @@ pub(super) fn check(site: &Site, bastion: &Bastion, facts: &Facts, findings: &mu
             strange_network(bastion, address, findings);
         }
     }
-    second_leg(site, bastion, facts, findings);
+    second_leg(site, bastion, facts, !here.is_empty(), findings);
     for gateway in &bastion.gateways {
         route(bastion, *gateway, facts, findings);
     }
@@ -95,8 +95,16 @@ fn strange_network(bastion: &Bastion, address: &Address, findings: &mut Vec<Find
     });
 }
 
-/// A cable in the LAN beside the one in the DMZ makes the segment worthless.
-fn second_leg(site: &Site, bastion: &Bastion, facts: &Facts, findings: &mut Vec<Finding>) {
+/// A cable in the LAN beside the one in the DMZ makes the segment worthless. Where the site's own
+/// interface is not there, another is perhaps the same under another name, and nobody should be
+/// told to take it down.
+fn second_leg(
+    site: &Site,
+    bastion: &Bastion,
+    facts: &Facts,
+    is_second: bool,
+    findings: &mut Vec<Finding>,
+) {
     let of_containers = |name: &str| {
         ["docker", "br-", "veth", "virbr", "podman"]
             .iter()
@@ -125,7 +133,7 @@ fn second_leg(site: &Site, bastion: &Bastion, facts: &Facts, findings: &mut Vec<
                 format!("{name} stands in the LAN with {there}: a bastion in a segment of its own must not"),
                 off,
             ));
-        } else {
+        } else if is_second {
             findings.push(warn(
                 "other-interface",
                 format!(
