@@ -5,7 +5,6 @@
 //! answer, beside what was rendered here. The answer is hostile input: it is bounded, its control
 //! characters are neutralised, and of secrets nothing is shown.
 
-mod clean;
 mod evaluate;
 mod files;
 mod firewall;
@@ -17,6 +16,7 @@ use site::flow::Policy;
 use site::{Bastion, Site};
 
 use crate::render::Rendered;
+use crate::shown;
 
 /// What a plan is shown against.
 #[derive(Clone, Copy)]
@@ -36,33 +36,14 @@ pub struct Against<'a> {
 /// A plan as people read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// All of it, several sections; ends with a newline. Empty when nothing would change.
+    /// All of it, several sections, with the summary as its last line; ends with a newline.
     pub text: String,
     /// The last line, `Would change: 3 packages, 17 files. Nothing was changed yet.`
     pub summary: String,
 }
 
-/// The accounts of a plan that exist and would get another password, when nobody asked for it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the plan changes the password of accounts that exist: {}. Meters and readers that keep the old one \
-     would be locked out. The secrets file beside the site file is probably not the one that this bastion \
-     was set up with: put it back, or ask for new passwords with --rotate",
-    .0.join(", ")
-)]
-pub struct PasswordsChange(pub Vec<String>);
-
-/// Refuses a plan that gives existing accounts another password.
-///
-/// # Errors
-/// When it does, and `rotation` was not asked for.
-pub fn allow_passwords(plan: &Plan, rotation: bool) -> Result<(), PasswordsChange> {
-    if rotation || plan.accounts.password.is_empty() {
-        return Ok(());
-    }
-    Err(PasswordsChange(plan.accounts.password.clone()))
-}
-
+/// The unit on which every meter hangs.
+const BROKER: &str = "mosquitto.service";
 /// Things of one kind that are listed by name.
 const MOST_LISTED: usize = 200;
 
@@ -80,7 +61,7 @@ pub fn show(plan: &Plan, against: Against<'_>) -> Shown {
             text.push_str(title);
             text.push('\n');
             for line in lines {
-                text.push_str(&format!("  {line}"));
+                text.push_str(format!("  {line}").trim_end());
                 text.push('\n');
             }
             text.push('\n');
@@ -88,14 +69,14 @@ pub fn show(plan: &Plan, against: Against<'_>) -> Shown {
     };
     section(
         "Left by a run that was cut short, and made good first",
-        bounded(&plan.repairs, |repair| clean::line(repair)),
+        bounded(&plan.repairs, |repair| shown::line(repair)),
     );
     section(
         "Packages, from the machine's own sources",
         bounded(&plan.packages, package),
     );
     section("Files", files::lines(&plan.files, &against));
-    section("What runs", bounded(&plan.units, unit));
+    section("What runs", units(&plan.units));
     section(
         "Accounts of the broker",
         accounts(&plan.accounts, against.site),
@@ -154,8 +135,8 @@ fn bounded<T>(things: &[T], words: impl Fn(&T) -> String) -> Vec<String> {
 }
 
 fn package(package: &PackageChange) -> String {
-    let name = clean::line(&package.name);
-    let least = package.at_least.as_ref().map(|least| clean::line(least));
+    let name = shown::line(&package.name);
+    let least = package.at_least.as_ref().map(|least| shown::line(least));
     match (&package.installed, least) {
         (None, None) => format!("{name}: will be installed"),
         (None, Some(least)) => format!("{name}: will be installed, {least} or later"),
@@ -166,32 +147,61 @@ fn package(package: &PackageChange) -> String {
             );
             format!(
                 "{name}: {} is installed, will be {least}",
-                clean::line(installed)
+                shown::line(installed)
             )
         }
     }
 }
 
-/// What a change means for meters and readers hangs on the broker alone.
-fn unit(unit: &UnitChange) -> String {
-    let name = clean::line(&unit.name);
-    let broker = unit.name == "mosquitto.service";
-    match unit.action {
-        UnitAction::Start => format!("{name} starts, now and at every boot"),
-        UnitAction::Enable => format!("{name} starts at every boot from now on; it runs already"),
-        UnitAction::Restart if broker => {
-            format!("{name} restarts: every meter and reader is disconnected for some seconds")
-        }
-        UnitAction::Restart => format!("{name} restarts: no meter is disconnected"),
-        UnitAction::Reload if broker => {
-            format!("{name} reads its accounts again: nobody is disconnected")
-        }
-        UnitAction::Reload => format!("{name} reads its settings again: nobody is disconnected"),
-        UnitAction::Stop if broker => {
-            format!("{name} stops for good: every meter and reader is disconnected")
-        }
-        UnitAction::Stop => format!("{name} stops, and cannot start again (masked)"),
+/// What a change means for meters and readers hangs on the broker alone, so that has its own line.
+fn units(changes: &[UnitChange]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for change in changes.iter().filter(|change| change.name == BROKER) {
+        lines.push(match change.action {
+            UnitAction::Start => format!("{BROKER} starts, now and at every boot"),
+            UnitAction::Enable => {
+                format!("{BROKER} starts at every boot from now on; it runs already")
+            }
+            UnitAction::Restart => {
+                format!(
+                    "{BROKER} restarts: every meter and reader is disconnected for some seconds"
+                )
+            }
+            UnitAction::Reload => {
+                format!("{BROKER} reads its accounts again: nobody is disconnected")
+            }
+            UnitAction::Stop => {
+                format!("{BROKER} stops for good: every meter and reader is disconnected")
+            }
+        });
     }
+    for (action, words) in [
+        (UnitAction::Start, "start, now and at every boot:"),
+        (
+            UnitAction::Enable,
+            "start at every boot from now on, and run already:",
+        ),
+        (
+            UnitAction::Restart,
+            "restart, and no meter is disconnected:",
+        ),
+        (
+            UnitAction::Reload,
+            "read their settings again, and nobody is disconnected:",
+        ),
+        (UnitAction::Stop, "stop, and cannot start again (masked):"),
+    ] {
+        let names: Vec<&str> = changes
+            .iter()
+            .filter(|change| change.action == action && change.name != BROKER)
+            .map(|change| change.name.as_str())
+            .collect();
+        if !names.is_empty() {
+            lines.push(words.to_owned());
+            lines.extend(bounded(&names, |name| format!("  {}", shown::line(name))));
+        }
+    }
+    lines
 }
 
 fn accounts(change: &AccountChange, site: &Site) -> Vec<String> {
@@ -202,8 +212,8 @@ fn accounts(change: &AccountChange, site: &Site) -> Vec<String> {
                 .unwrap_or_default();
             format!(
                 "{word:<12}  {}{}{end}",
-                clean::line(name),
-                clean::line(&whose)
+                shown::line(name),
+                shown::line(&whose)
             )
         })
     };

@@ -4,19 +4,27 @@ use similar::{ChangeTag, TextDiff};
 use site::answer::{FileAction, FileChange};
 use site::manifest::{FLOWS_PATH, PROGRAM_PATH, RULESET_PATH};
 
-use super::{Against, clean, count};
+use super::{Against, count};
 use crate::render::RenderedFile;
+use crate::shown;
 
 /// Lines of one file's differences.
 const MOST_LINES: usize = 120;
 /// Longer files are not compared: what a bastion answers may be made to take for ever.
 const LONGEST_COMPARED: usize = 4000;
+/// Longer paths stick out of the column.
+const WIDEST: usize = 64;
 /// Files that are shown.
 const MOST_FILES: usize = 200;
 
 /// Lines of the section, without indent.
 pub(super) fn lines(changes: &[FileChange], against: &Against<'_>) -> Vec<String> {
     let mut lines = Vec::new();
+    let widths = changes
+        .iter()
+        .take(MOST_FILES)
+        .map(|change| change.path.chars().count());
+    let width = widths.filter(|width| *width <= WIDEST).max().unwrap_or(0);
     for change in changes.iter().take(MOST_FILES) {
         let rendered = against
             .rendered
@@ -34,9 +42,9 @@ pub(super) fn lines(changes: &[FileChange], against: &Against<'_>) -> Vec<String
             FileAction::Attributes => "owner or mode",
             FileAction::Remove => "removed",
         };
-        let path = clean::line(&change.path);
+        let path = shown::line(&change.path);
         lines.push(
-            format!("{action:<13}  {path}  {what}")
+            format!("{action:<13}  {path:width$}  {what}")
                 .trim_end()
                 .to_owned(),
         );
@@ -56,7 +64,7 @@ fn program(rendered: Option<&RenderedFile>, against: &Against<'_>) -> String {
     let size = rendered.map_or_else(|| "?".to_owned(), |file| size(file.content.len()));
     let after = &against.rendered.manifest.version;
     match against.program {
-        Some(before) => format!("{size}, version {} → {after}", clean::line(before)),
+        Some(before) => format!("{size}, version {} → {after}", shown::line(before)),
         None => format!("{size}, version {after}"),
     }
 }
@@ -85,7 +93,7 @@ fn in_one_line(change: &FileChange, rendered: Option<&RenderedFile>) -> String {
         parts.push("secret, not shown: ***".to_owned());
     }
     if let Some(attributes) = &change.attributes {
-        parts.push(clean::line(attributes));
+        parts.push(shown::line(attributes));
     }
     parts.join(", ")
 }
@@ -123,7 +131,7 @@ fn difference(before: &str, file: &RenderedFile) -> Vec<String> {
                 ChangeTag::Insert => '+',
                 ChangeTag::Equal => ' ',
             };
-            let line = clean::line(change.value().trim_end_matches('\n'));
+            let line = shown::line(change.value().trim_end_matches('\n'));
             lines.push(format!("    {sign}{line}").trim_end().to_owned());
         }
     }
