@@ -15,6 +15,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use bastion::firewall;
+use bastion::host::Host;
 use serde_json::Value;
 use site::flow::{CONSOLE_SET_V4, CONSOLE_SET_V6};
 use site::manifest::RULESET_PATH;
@@ -40,6 +41,10 @@ fn golden(site: &str) -> PathBuf {
 
 fn ruleset(site: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(golden(site)).unwrap()).unwrap()
+}
+
+fn host() -> Host {
+    Host::new("/")
 }
 
 fn namespace() -> String {
@@ -181,14 +186,14 @@ fn inside_every_change_is_found() {
             ("delete table inet shelly_bastion", "is not loaded"),
         ];
         for (change, says) in changes {
-            firewall::check(&ruleset).unwrap();
-            firewall::load(&ruleset).unwrap();
+            firewall::check(&host(), &ruleset).unwrap();
+            firewall::load(&host(), &ruleset).unwrap();
             assert_eq!(
-                firewall::differences(&ruleset).unwrap(),
+                firewall::differences(&host(), &ruleset).unwrap(),
                 Vec::<String>::new()
             );
             nft(&change.split(' ').collect::<Vec<_>>());
-            let found = firewall::differences(&ruleset).unwrap().join("; ");
+            let found = firewall::differences(&host(), &ruleset).unwrap().join("; ");
             assert!(found.contains(says), "{site}, {change}: {found:?}");
         }
         assert!(
@@ -296,7 +301,7 @@ fn inside_what_sets_hold_is_no_change() {
         return;
     }
     let ruleset = ruleset("everything");
-    firewall::load(&ruleset).unwrap();
+    firewall::load(&host(), &ruleset).unwrap();
     for (set, network) in [
         (CONSOLE_SET_V4, "192.168.1.0/24"),
         (CONSOLE_SET_V6, "2001:db8:5a:1::/64"),
@@ -307,7 +312,7 @@ fn inside_what_sets_hold_is_no_change() {
         assert!(nft(&["list", "set", "inet", "shelly_bastion", set]).contains("expires"));
     }
     assert_eq!(
-        firewall::differences(&ruleset).unwrap(),
+        firewall::differences(&host(), &ruleset).unwrap(),
         Vec::<String>::new()
     );
     println!("{DONE}");
@@ -325,9 +330,9 @@ fn inside_other_tables_are_left_alone() {
         nft(&["list", "table", "inet", "other"]) + &nft(&["list", "table", "ip", "shelly_bastion"])
     };
     let before = other();
-    firewall::load(&ruleset("home")).unwrap();
+    firewall::load(&host(), &ruleset("home")).unwrap();
     assert_eq!(
-        firewall::differences(&ruleset("home")).unwrap(),
+        firewall::differences(&host(), &ruleset("home")).unwrap(),
         Vec::<String>::new()
     );
     assert_eq!(other(), before);
