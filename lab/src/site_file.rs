@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use site::Site;
 
+use crate::roles::router::TIME_DOMAIN;
 use crate::topology::{ADMIN, BASTION, COLLECTOR, INFLUXDB, ROUTER, Topology};
 
 /// The name that meters connect to; the lab's router knows it.
@@ -53,7 +54,23 @@ pub fn meter_id(n: usize) -> (String, &'static str, &'static str) {
     (id, model, generation)
 }
 
+/// The site file of a lab whose bastion is the virtual Pi: reached as `ssh`, an alias, and let out
+/// for names, time and packages.
+#[must_use]
+pub fn write_for_a_pi(topology: &Topology, meters: usize, ssh: &str) -> String {
+    let outbound = format!(
+        "\n[outbound]\nresolvers = [\"{}\"]\ntime_servers = [\"0.{TIME_DOMAIN}\", \"1.{TIME_DOMAIN}\"]\nupdates = true\n",
+        topology.dmz.host(ROUTER).v4
+    );
+    text(topology, meters, ssh, &outbound)
+}
+
 fn write(topology: &Topology, meters: usize) -> String {
+    let ssh = format!("root@{}", topology.dmz.host(BASTION).v4);
+    text(topology, meters, &ssh, "")
+}
+
+fn text(topology: &Topology, meters: usize, ssh: &str, outbound: &str) -> String {
     let Topology {
         dmz,
         lan,
@@ -84,13 +101,13 @@ readers = [{readers}]
 
 [[bastion]]
 name = \"pi\"
-ssh = \"root@{bastion}\"
+ssh = \"{ssh}\"
 placement = \"dmz\"
 interface = \"eth0\"
 addresses = [{bastion_addresses}]
 networks = [{dmz_networks}]
 gateways = [{gateways}]
-
+{outbound}
 [database]
 url = \"http://{database}:8086\"
 name = \"{DATABASE}\"
@@ -106,7 +123,6 @@ kind = \"program\"
         lan_networks = networks(&[lan.networks(), lan_second.networks()].concat()),
         admins = host(lan, ADMIN),
         readers = host(lan, COLLECTOR),
-        bastion = dmz.host(BASTION).v4,
         bastion_addresses = host(dmz, BASTION),
         dmz_networks = networks(&dmz.networks()),
         gateways = host(dmz, ROUTER),
