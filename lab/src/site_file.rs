@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use site::Site;
 
 use crate::roles::router::TIME_DOMAIN;
-use crate::topology::{ADMIN, BASTION, COLLECTOR, INFLUXDB, ROUTER, Topology};
+use crate::topology::{ADMIN, BASTION, COLLECTOR, INFLUXDB, METERS, ROUTER, SILENT, Topology};
 
 /// The name that meters connect to; the lab's router knows it.
 pub const PUBLIC_HOST: &str = "meters.example.net";
@@ -67,11 +67,20 @@ pub fn write_for_a_pi(topology: &Topology, meters: usize, ssh: &str) -> String {
 
 fn write(topology: &Topology, meters: usize) -> String {
     let ssh = format!("root@{}", topology.dmz.host(BASTION).v4);
-    text(topology, meters, &ssh, "")
+    let quoted = |address: std::net::IpAddr| format!("\"{address}\"");
+    let outbound = format!(
+        "\n[outbound]\nresolvers = [{}]\ntime_servers = [\"time.example.net\", {}]\nupdates = true\n",
+        topology.dmz.host(ROUTER).both().map(quoted).join(", "),
+        [METERS, SILENT]
+            .map(|n| quoted(topology.wan.host(n).v6))
+            .join(", "),
+    );
+    text(topology, meters, &ssh, &outbound)
 }
 
 fn text(topology: &Topology, meters: usize, ssh: &str, outbound: &str) -> String {
     let Topology {
+        wan,
         dmz,
         lan,
         lan_second,
@@ -93,6 +102,7 @@ fn text(topology: &Topology, meters: usize, ssh: &str, outbound: &str) -> String
         "\
 name = \"lab\"
 public = \"{PUBLIC_HOST}:1883\"
+public_addresses = [\"{public_v4}\"]
 
 [lan]
 networks = [{lan_networks}]
@@ -107,6 +117,7 @@ interface = \"eth0\"
 addresses = [{bastion_addresses}]
 networks = [{dmz_networks}]
 gateways = [{gateways}]
+dhcp = \"{router}\"
 {outbound}
 [database]
 url = \"http://{database}:8086\"
@@ -126,6 +137,8 @@ kind = \"program\"
         bastion_addresses = host(dmz, BASTION),
         dmz_networks = networks(&dmz.networks()),
         gateways = host(dmz, ROUTER),
+        router = dmz.host(ROUTER).v4,
+        public_v4 = wan.host(ROUTER).v4,
         database = lan.host(INFLUXDB).v4,
     );
     for n in 0..meters {
