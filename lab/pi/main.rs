@@ -2,6 +2,8 @@
 //! other: there is one machine, and emulators side by side only ruin each other.
 
 mod deployed;
+mod deployment;
+mod flow;
 mod listing;
 mod machine;
 mod stage;
@@ -16,5 +18,8 @@ fn main() -> ExitCode {
 
 /// The machine itself first: when that does not work, nothing else is worth looking at.
 fn all() -> Vec<Scenario> {
-    [machine::scenarios()].into_iter().flatten().collect()
+    [machine::scenarios(), deployment::scenarios()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
