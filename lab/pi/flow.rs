@@ -40,12 +40,7 @@ impl<'a> Flow<'a> {
         let lab = &stage.lab;
         stop(stage, "meters").await?;
         stop(stage, "collector").await?;
-        if database::query(&lab.influxdb, "SHOW DATABASES")
-            .await
-            .is_err()
-        {
-            database::start(&lab.influxdb).await?;
-        }
+        database_is_up(stage).await?;
         for words in ["DROP DATABASE", "CREATE DATABASE"] {
             database::query(&lab.influxdb, &format!("{words} {DATABASE}")).await?;
         }
@@ -192,6 +187,15 @@ impl<'a> Flow<'a> {
         }
         stored.retain(|_, list| !list.is_empty());
         Ok(stored)
+    }
+}
+
+/// Starts the database unless it runs.
+pub(crate) async fn database_is_up(stage: &Stage) -> Result<()> {
+    let node = &stage.lab.influxdb;
+    match database::query(node, "SHOW DATABASES").await {
+        Ok(_) => Ok(()),
+        Err(_) => database::start(node).await,
     }
 }
 

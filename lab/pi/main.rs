@@ -4,8 +4,10 @@
 mod deployed;
 mod deployment;
 mod flow;
+mod isolation;
 mod listing;
 mod machine;
+mod refused;
 mod stage;
 
 use std::process::ExitCode;
@@ -18,8 +20,13 @@ fn main() -> ExitCode {
 
 /// The machine itself first: when that does not work, nothing else is worth looking at.
 fn all() -> Vec<Scenario> {
-    [machine::scenarios(), deployment::scenarios()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        machine::scenarios(),
+        deployment::scenarios(),
+        isolation::scenarios(),
+        refused::scenarios(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
