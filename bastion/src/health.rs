@@ -147,6 +147,3 @@ fn blamed(before: &Baseline, after: &Report) -> Vec<String> {
     }
     found
 }
-
-#[cfg(test)]
-mod tests;
