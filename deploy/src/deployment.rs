@@ -3,6 +3,8 @@
 //!
 //! Until `apply` nothing is changed there but its memory, and the session takes that away again.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use site::answer::{Plan, State};
@@ -34,6 +36,8 @@ const SHORT: Limits = Limits {
 pub struct Options {
     /// Say what would change, and change nothing.
     pub dry_run: bool,
+    /// The plan is also written here, as JSON.
+    pub plan: Option<PathBuf>,
     /// Seconds until the bastion goes back without a confirmation.
     pub within: u64,
     /// Carry packages along.
@@ -123,6 +127,7 @@ impl Job<'_> {
         };
         let page = plan::show(&plan, against);
         println!("{}", shown::page(page.text.trim_end()));
+        self.write_down(&plan)?;
         passwords.check(&plan.accounts)?;
         if self.options.dry_run {
             if !page.summary.is_empty() {
@@ -160,6 +165,16 @@ impl Job<'_> {
             println!("{}", shown::page(&page));
         }
         Ok(ending)
+    }
+
+    /// For programs that want to know the plan. It holds no secret, see [`site::answer::Plan`].
+    fn write_down(&self, plan: &Plan) -> Result<()> {
+        let Some(path) = &self.options.plan else {
+            return Ok(());
+        };
+        let text = serde_json::to_string_pretty(plan).context("writing the plan")?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("writing the plan to {}", path.display()))
     }
 
     async fn preflight(&self, session: &Session) -> Result<Facts> {

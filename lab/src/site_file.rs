@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use site::Site;
 
+use crate::roles::router::TIME_DOMAIN;
 use crate::topology::{ADMIN, BASTION, COLLECTOR, INFLUXDB, METERS, ROUTER, SILENT, Topology};
 
 /// The name that meters connect to; the lab's router knows it.
@@ -53,7 +54,31 @@ pub fn meter_id(n: usize) -> (String, &'static str, &'static str) {
     (id, model, generation)
 }
 
+/// The site file of a lab whose bastion is the virtual Pi: reached as `ssh`, an alias, and let out
+/// for names, time and packages.
+#[must_use]
+pub fn write_for_a_pi(topology: &Topology, meters: usize, ssh: &str) -> String {
+    let outbound = format!(
+        "\n[outbound]\nresolvers = [\"{}\"]\ntime_servers = [\"0.{TIME_DOMAIN}\", \"1.{TIME_DOMAIN}\"]\nupdates = true\n",
+        topology.dmz.host(ROUTER).v4
+    );
+    text(topology, meters, ssh, &outbound)
+}
+
 fn write(topology: &Topology, meters: usize) -> String {
+    let ssh = format!("root@{}", topology.dmz.host(BASTION).v4);
+    let quoted = |address: std::net::IpAddr| format!("\"{address}\"");
+    let outbound = format!(
+        "\n[outbound]\nresolvers = [{}]\ntime_servers = [\"time.example.net\", {}]\nupdates = true\n",
+        topology.dmz.host(ROUTER).both().map(quoted).join(", "),
+        [METERS, SILENT]
+            .map(|n| quoted(topology.wan.host(n).v6))
+            .join(", "),
+    );
+    text(topology, meters, &ssh, &outbound)
+}
+
+fn text(topology: &Topology, meters: usize, ssh: &str, outbound: &str) -> String {
     let Topology {
         wan,
         dmz,
@@ -86,19 +111,14 @@ readers = [{readers}]
 
 [[bastion]]
 name = \"pi\"
-ssh = \"root@{bastion}\"
+ssh = \"{ssh}\"
 placement = \"dmz\"
 interface = \"eth0\"
 addresses = [{bastion_addresses}]
 networks = [{dmz_networks}]
 gateways = [{gateways}]
 dhcp = \"{router}\"
-
-[outbound]
-resolvers = [{gateways}]
-time_servers = [\"time.example.net\", {time_servers}]
-updates = true
-
+{outbound}
 [database]
 url = \"http://{database}:8086\"
 name = \"{DATABASE}\"
@@ -114,13 +134,11 @@ kind = \"program\"
         lan_networks = networks(&[lan.networks(), lan_second.networks()].concat()),
         admins = host(lan, ADMIN),
         readers = host(lan, COLLECTOR),
-        bastion = dmz.host(BASTION).v4,
         bastion_addresses = host(dmz, BASTION),
         dmz_networks = networks(&dmz.networks()),
         gateways = host(dmz, ROUTER),
         router = dmz.host(ROUTER).v4,
         public_v4 = wan.host(ROUTER).v4,
-        time_servers = list(&[METERS, SILENT].map(|n| wan.host(n).v6.to_string())),
         database = lan.host(INFLUXDB).v4,
     );
     for n in 0..meters {
