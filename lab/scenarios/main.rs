@@ -9,6 +9,8 @@ mod guide_tests;
 mod housekeeping;
 mod identity;
 mod isolation;
+mod limits;
+mod outbound;
 mod shared;
 
 use std::process::ExitCode;
@@ -72,6 +74,8 @@ fn all() -> Vec<Scenario> {
     [
         isolation::scenarios(),
         admin_access::scenarios(),
+        outbound::scenarios(),
+        limits::scenarios(),
         delivery::scenarios(),
         guide_tests::scenarios(),
         identity::scenarios(),

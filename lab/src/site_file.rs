@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use site::Site;
 
-use crate::topology::{ADMIN, BASTION, COLLECTOR, INFLUXDB, ROUTER, Topology};
+use crate::topology::{ADMIN, BASTION, COLLECTOR, INFLUXDB, METERS, ROUTER, SILENT, Topology};
 
 /// The name that meters connect to; the lab's router knows it.
 pub const PUBLIC_HOST: &str = "meters.example.net";
@@ -55,6 +55,7 @@ pub fn meter_id(n: usize) -> (String, &'static str, &'static str) {
 
 fn write(topology: &Topology, meters: usize) -> String {
     let Topology {
+        wan,
         dmz,
         lan,
         lan_second,
@@ -76,6 +77,7 @@ fn write(topology: &Topology, meters: usize) -> String {
         "\
 name = \"lab\"
 public = \"{PUBLIC_HOST}:1883\"
+public_addresses = [\"{public_v4}\"]
 
 [lan]
 networks = [{lan_networks}]
@@ -90,6 +92,12 @@ interface = \"eth0\"
 addresses = [{bastion_addresses}]
 networks = [{dmz_networks}]
 gateways = [{gateways}]
+dhcp = \"{router}\"
+
+[outbound]
+resolvers = [{gateways}]
+time_servers = [\"time.example.net\", {time_servers}]
+updates = true
 
 [database]
 url = \"http://{database}:8086\"
@@ -110,6 +118,9 @@ kind = \"program\"
         bastion_addresses = host(dmz, BASTION),
         dmz_networks = networks(&dmz.networks()),
         gateways = host(dmz, ROUTER),
+        router = dmz.host(ROUTER).v4,
+        public_v4 = wan.host(ROUTER).v4,
+        time_servers = list(&[METERS, SILENT].map(|n| wan.host(n).v6.to_string())),
         database = lan.host(INFLUXDB).v4,
     );
     for n in 0..meters {
