@@ -235,7 +235,7 @@ fn inside_many_sources_together_begin_no_more_than_the_limit_for_all() {
             "{program} {arguments:?}: {output:?}"
         );
     };
-    firewall::load(&ruleset("home")).unwrap();
+    firewall::load(&host(), &ruleset("home")).unwrap();
     // The other end has no process of its own: its packets are written to the interface's peer.
     run(
         "ip",
