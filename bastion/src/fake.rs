@@ -40,12 +40,13 @@ pub(crate) struct State {
     pub(crate) lacking: BTreeSet<String>,
     /// Calls that begin so fail.
     pub(crate) failing: Vec<String>,
-    /// Units that fall over when they are started.
-    pub(crate) broken_units: BTreeSet<String>,
-    /// What the network checks find.
-    pub(crate) broker_fault: Option<String>,
+    /// The broker falls over when its settings hold this.
+    pub(crate) broken_settings: Option<String>,
+    /// The broker refuses when its accounts hold this.
+    pub(crate) refused_accounts: Option<String>,
     /// Every call that changes something.
     pub(crate) log: Vec<String>,
+    clock: Duration,
     starts: u64,
     steps: usize,
     dies_after: Option<usize>,
@@ -75,6 +76,11 @@ impl Fake {
 
     fn at(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
+    }
+
+    fn holds(&self, path: &str, words: Option<&str>) -> bool {
+        let content = fs::read_to_string(self.at(path)).unwrap_or_default();
+        words.is_some_and(|words| content.contains(words))
     }
 
     fn is_masked(&self, unit: &str) -> bool {
@@ -123,7 +129,8 @@ impl Fake {
                     state.starts += 1;
                     let number = state.starts;
                     state.active.remove(*unit);
-                    if !state.broken_units.contains(*unit) {
+                    let broken = state.broken_settings.as_deref();
+                    if *unit != BROKER || !self.holds(MOSQUITTO_CONF_PATH, broken) {
                         state.active.insert((*unit).to_owned(), number);
                     }
                 }
@@ -236,10 +243,20 @@ impl System for Fake {
     }
 
     fn ask_network(&self, _: &Host, report: &mut Report) {
-        report.add("broker", Ok::<_, String>(self.state().broker_fault.clone()));
+        let refused = self.holds(PASSWD_PATH, self.state().refused_accounts.as_deref());
+        report.add(
+            "broker",
+            Ok::<_, String>(refused.then(|| "refuses".to_owned())),
+        );
     }
 
-    fn pause(&self, _: Duration) {}
+    fn now(&self) -> Duration {
+        self.state().clock
+    }
+
+    fn pause(&self, time: Duration) {
+        self.state().clock += time;
+    }
 }
 
 /// A machine whose users all have the number of who runs the tests.

@@ -113,7 +113,7 @@ pub fn run(host: &Host, at_boot: bool) -> Result<ExitCode> {
     finish(host)?;
     match go_back(host, reason, at_boot)? {
         None => {
-            say::line("nothing waits for a confirmation");
+            info!("nothing waits for a confirmation");
             Ok(ExitCode::SUCCESS)
         }
         Some((State::Back, _)) => Ok(ExitCode::SUCCESS),

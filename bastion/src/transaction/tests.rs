@@ -8,6 +8,7 @@ use site::manifest::{MOSQUITTO_CONF_PATH, RULESET_PATH};
 
 use super::{confirmed, record, run};
 use crate::fake::{BROKER, Machine, NEEDLESS, check_same, one, two};
+use crate::firewall;
 use crate::history;
 use crate::host::Host;
 use crate::plan::Change;
@@ -132,52 +133,76 @@ fn an_unconfirmed_change_goes_back_whole() {
     }
 }
 
+/// A fault of the machine that makes a change fail, and keeps nothing from being brought back.
+#[track_caller]
+fn check_taken_back(machine: &Machine, folder: &tempfile::TempDir, says: &str) {
+    let before = machine.snapshot();
+    let outcome = machine.apply(folder, "next", WINDOW).unwrap();
+    assert_eq!(outcome.state, State::Back, "{}", outcome.reason);
+    assert!(outcome.reason.contains(says), "{}", outcome.reason);
+    check_same(&machine.snapshot(), &before, says);
+    assert_eq!(
+        events(machine).last().unwrap(),
+        &("next".to_owned(), Event::Back)
+    );
+}
+
 #[test]
 fn what_does_not_work_is_taken_back_at_once() {
-    let spoil: [(&str, fn(&Machine)); 4] = [
-        ("does not start", |machine| {
-            machine
-                .fake
-                .state()
-                .failing
-                .push("systemctl restart".to_owned());
-        }),
-        ("falls over", |machine| {
-            machine.fake.state().broken_units.insert(BROKER.to_owned());
-        }),
-        ("broker refuses", |machine| {
-            machine.fake.state().broker_fault = Some("refuses".to_owned());
-        }),
-        ("no room for a file", |machine| {
-            machine.write("/etc/two/new", "in the way\n");
-        }),
-    ];
-    for (what, spoil) in spoil {
-        let machine = Machine::with_one();
-        let healthy = machine.fake.state().broker_fault.take();
-        assert_eq!(healthy, None);
-        if what == "broker refuses" {
-            // Only the new state has the fault: it is found when the file is there.
-            continue;
-        }
-        spoil(&machine);
-        let before = machine.snapshot();
-        let outcome = machine.apply(&two(), "two", WINDOW).unwrap();
-        machine.fake.state().failing.clear();
-        if what == "falls over" {
-            // It falls over with the old settings too, so it cannot be brought back by starting.
-            machine.fake.state().broken_units.clear();
-            machine.host.run("systemctl", &["start", BROKER]).unwrap();
-        }
-        if what == "does not start" {
-            assert_eq!(outcome.state, State::Half, "{what}: {}", outcome.reason);
-            run(&machine.host, false).unwrap();
-        } else {
-            assert_eq!(outcome.state, State::Back, "{what}: {}", outcome.reason);
-        }
-        check_same(&machine.snapshot(), &before, what);
-        assert_eq!(release::in_place(&machine.host).unwrap().unwrap(), "one");
-    }
+    let machine = Machine::new();
+    machine
+        .fake
+        .state()
+        .failing
+        .push("systemctl mask".to_owned());
+    check_taken_back(&machine, &one(), "systemctl mask --now --quiet avahi");
+    let machine = Machine::with_one();
+    machine.fake.state().broken_settings = Some("settings of two".to_owned());
+    check_taken_back(
+        &machine,
+        &two(),
+        "unit mosquitto.service: is inactive, shall run",
+    );
+    let machine = Machine::with_one();
+    machine.fake.state().refused_accounts = Some("a:2".to_owned());
+    check_taken_back(&machine, &two(), "broker: refuses");
+    assert_eq!(release::in_place(&machine.host).unwrap().unwrap(), "one");
+}
+
+/// It was so before, and the change is not to blame; but on a machine that is new to us,
+/// everything of ours has to work.
+#[test]
+fn an_old_fault_is_not_blamed_on_the_change() {
+    let machine = Machine::with_one();
+    machine.fake.state().refused_accounts = Some(":1".to_owned());
+    assert_eq!(
+        machine.apply(&two(), "two", WINDOW).unwrap().state,
+        State::Waiting
+    );
+    let machine = Machine::new();
+    machine.fake.state().refused_accounts = Some(":".to_owned());
+    check_taken_back(&machine, &one(), "broker: refuses");
+}
+
+#[test]
+fn a_unit_that_cannot_be_brought_back_is_tried_again() {
+    let machine = Machine::with_one();
+    let before = machine.snapshot();
+    machine
+        .fake
+        .state()
+        .failing
+        .push("systemctl restart".to_owned());
+    let outcome = machine.apply(&two(), "two", WINDOW).unwrap();
+    assert_eq!(outcome.state, State::Half, "{}", outcome.reason);
+    let error = machine
+        .apply(&two(), "two", WINDOW)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("cannot be brought back"), "{error}");
+    machine.fake.state().failing.clear();
+    run(&machine.host, false).unwrap();
+    check_same(&machine.snapshot(), &before, "at the second try");
 }
 
 /// The heart of it: stopped dead before any step, the timer brings the whole state before back.
@@ -202,10 +227,13 @@ fn a_change_cut_short_at_any_step_goes_back_whole() {
             run(&machine.host, false).unwrap();
             machine.fake.state().timer = false;
             super::finish(&machine.host).unwrap();
+            // Left by a comparison before the change; the next one clears it away.
+            firewall::remove_reference(&machine.host).unwrap();
             let mut found = machine.snapshot();
             leave_out_unarmed(&mut found);
             check_same(&found, &before, &format!("after step {steps}"));
         }
+        eprintln!("stopped at each of {stopped} steps");
         assert!(stopped > 50, "only {stopped} steps");
     }
 }
@@ -356,10 +384,12 @@ fn one_damaged_copy_of_the_record_is_no_harm() {
     }
 }
 
+type Damage = fn(&std::path::Path);
+
 /// Whatever became of the record, the new rules must not stay: they may keep everybody out.
 #[test]
 fn with_a_damaged_record_the_old_rules_come_back() {
-    let damage: [(&str, fn(&std::path::Path)); 3] = [
+    let damage: [(&str, Damage); 3] = [
         ("zeroed", |path| {
             let length = fs::metadata(path).unwrap().len();
             fs::write(path, vec![0; usize::try_from(length).unwrap()]).unwrap();
@@ -460,10 +490,16 @@ fn an_earlier_release_is_put_in_place_again() {
         (State::Waiting, "one")
     );
     confirmed(&machine.host, "one").unwrap();
-    check_same(&machine.snapshot(), &first, "rolled back");
+    let snapshot = || {
+        let mut found = machine.snapshot();
+        // Folders that are empty now are left where they are.
+        found.retain(|line| !line.starts_with("/etc/two/"));
+        found
+    };
+    check_same(&snapshot(), &first, "rolled back");
     assert_eq!(rollback(None).unwrap().release, "two");
     run(&machine.host, false).unwrap();
-    check_same(&machine.snapshot(), &first, "not confirmed");
+    check_same(&snapshot(), &first, "not confirmed");
     let error = rollback(Some("three")).unwrap_err().to_string();
     assert!(error.contains("there are: one, two"), "{error}");
     let tried: Vec<Event> = events(&machine)
