@@ -265,4 +265,7 @@ pub struct Status {
     pub last: Option<Entry>,
     /// Seconds for which SSH is still open to the whole LAN; none when it is not.
     pub open_s: Option<u64>,
+    /// A package that was upgraded, such as the kernel's, is in use only after a restart.
+    #[serde(default)]
+    pub restart_due: bool,
 }
