@@ -100,6 +100,9 @@ pub enum UnitAction {
     Reload,
     /// Stopped and masked.
     Stop,
+    /// May start again, as the release before had masked it and this one does not name it. It is
+    /// not started now.
+    Unmask,
 }
 
 /// One unit that is started, stopped or told.
