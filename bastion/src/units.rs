@@ -3,6 +3,8 @@
 //!
 //! Where there is no systemd, only the broker is looked after, see [`crate::service`].
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use site::answer::{UnitAction, UnitChange};
 use site::manifest::{Manifest, UnitEntry, UnitState};
@@ -145,10 +147,15 @@ pub(crate) fn plan(
     let names: Vec<&str> = new.units.iter().map(|unit| unit.name.as_str()).collect();
     let found = look(host, &names)?;
     for unit in before.into_iter().flat_map(|before| &before.units) {
+        if names.contains(&unit.name.as_str()) {
+            continue;
+        }
         let own = format!("{UNITS_FOLDER}/{}", unit.name);
-        // Its file goes, so nothing could stop it later.
-        if !names.contains(&unit.name.as_str()) && files.removed.contains(&own.as_str()) {
+        if files.removed.contains(&own.as_str()) {
+            // Its file goes, so nothing could stop it later.
             changes.push(change(&unit.name, UnitAction::Stop));
+        } else if unit.state == UnitState::Off && masks(&host.path(&own)) {
+            changes.push(change(&unit.name, UnitAction::Unmask));
         }
     }
     let actions: Vec<UnitChange> = new
@@ -163,6 +170,11 @@ pub(crate) fn plan(
     changes.extend(stops);
     changes.extend(others);
     Ok(changes)
+}
+
+/// Whether this is what `systemctl mask` leaves.
+fn masks(path: &Path) -> bool {
+    std::fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
 }
 
 fn change(name: &str, action: UnitAction) -> UnitChange {
@@ -238,6 +250,11 @@ pub(crate) fn carry_out(
             }
             continue;
         }
+        if change.action == UnitAction::Unmask {
+            info!(unit = name, "unmasking, since it may run again");
+            host.run("systemctl", &["unmask", "--quiet", name])?;
+            continue;
+        }
         let unit = look(host, &[name])?.pop().context("no answer")?;
         if unit.is_masked() {
             host.run("systemctl", &["unmask", "--quiet", name])?;
@@ -250,7 +267,7 @@ pub(crate) fn carry_out(
             UnitAction::Start => "start",
             UnitAction::Restart => "restart",
             UnitAction::Reload => "reload",
-            UnitAction::Enable | UnitAction::Stop => continue,
+            UnitAction::Enable | UnitAction::Stop | UnitAction::Unmask => continue,
         };
         info!(unit = name, "{verb}ing");
         host.run("systemctl", &[verb, name])?;

@@ -130,9 +130,6 @@ impl Job<'_> {
         self.write_down(&plan)?;
         passwords.check(&plan.accounts)?;
         if self.options.dry_run {
-            if !page.summary.is_empty() {
-                println!("{}", shown::line(&page.summary));
-            }
             return Ok(if plan.is_empty() {
                 Ending::Done
             } else {

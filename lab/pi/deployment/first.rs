@@ -130,6 +130,7 @@ fn came_true(first: &First) -> Result<()> {
             .unwrap_or("not there");
         let fits = match unit.action {
             UnitAction::Stop => is == "masked",
+            UnitAction::Unmask => is != "masked",
             _ => is.contains("active"),
         };
         ensure!(
