@@ -79,7 +79,7 @@ fn unshare(test: &str) -> Option<Command> {
     }
     let mut command = Command::new("unshare");
     command.args(["-n", "-m", "sh", "-c"]);
-    command.arg("mount --bind \"$0\" /etc/passwd && exec \"$@\"");
+    command.arg("mount --bind \"$0\" /etc/passwd && mount -t sysfs sysfs /sys && exec \"$@\"");
     command.arg(&*USERS).env(OUTSIDE, namespace());
     Some(command)
 }
