@@ -1,21 +1,18 @@
 //! `cargo xtask build`: the programs for the machines that they run on, and the proof that they
 //! do run there.
 
+mod fits;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::elf::{Glibc, Machine, Needs};
 use crate::engine::Engine;
 use crate::images::Image;
 use crate::run::{Run, step};
 use crate::workspace::{PI, PI_64, SERVER, Workspace};
 use crate::{base_image, cross, version};
-
-/// The C library of the oldest system that the bastion is meant for: Debian 12's cross library
-/// asks for 2.34, Raspberry Pi OS bookworm has 2.36.
-const FLOOR: Glibc = Glibc((2, 34));
 
 /// Arguments of `cargo xtask build`.
 #[derive(Debug, Args)]
@@ -227,7 +224,7 @@ pub(crate) fn report(
                 path.display()
             )
         })?;
-        let needs = match judge(program, &file) {
+        let needs = match fits::judge(program.target, &file) {
             Ok(needs) => needs,
             Err(fault) => {
                 faults.push(format!("{}: {fault:#}", workspace.shown(&path)));
@@ -261,49 +258,6 @@ fn chosen(only: Option<Package>, userland: Userland) -> impl Iterator<Item = &'s
         .filter(move |program| only.is_none_or(|package| package == program.package))
 }
 
-/// What the program needs, in words, if its target has it.
-fn judge(program: &Program, file: &[u8]) -> Result<String> {
-    let needs = Needs::read(file)?;
-    match program.target {
-        PI => judge_pi(&needs),
-        PI_64 => judge_static(&needs, Machine::Aarch64),
-        _ => judge_static(&needs, Machine::X86_64),
-    }
-}
-
-fn judge_pi(needs: &Needs) -> Result<String> {
-    let loader = needs.loader.as_deref().unwrap_or("none");
-    if needs.machine != Machine::Arm || !loader.ends_with("/ld-linux-armhf.so.3") {
-        bail!(
-            "is for {:?} with loader {loader}, and not for armhf",
-            needs.machine
-        );
-    }
-    let least = needs.glibc()?;
-    let above = needs.above(FLOOR);
-    if !above.is_empty() {
-        bail!("needs more than {FLOOR}, the floor: {}", above.join("; "));
-    }
-    Ok(format!(
-        "{least} (floor {})",
-        crate::engine::dotted(FLOOR.0)
-    ))
-}
-
-fn judge_static(needs: &Needs, machine: Machine) -> Result<String> {
-    if needs.machine != machine {
-        bail!("is for {:?}, and not for {machine:?}", needs.machine);
-    }
-    if !needs.is_static() {
-        let loader = needs.loader.as_deref().unwrap_or("none");
-        bail!(
-            "is not static: loader {loader}, libraries [{}]",
-            needs.libraries.join(", ")
-        );
-    }
-    Ok("nothing (static)".to_owned())
-}
-
 fn size_in_mb(path: &Path) -> Result<f64> {
     let bytes = std::fs::metadata(path)
         .with_context(|| format!("reading {}", path.display()))?
@@ -315,70 +269,6 @@ fn size_in_mb(path: &Path) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn needs(machine: Machine, loader: Option<&str>, versions: &[&str]) -> Needs {
-        Needs {
-            machine,
-            loader: loader.map(str::to_owned),
-            libraries: loader.iter().map(|_| "libc.so.6".to_owned()).collect(),
-            versions: versions.iter().map(|&name| name.to_owned()).collect(),
-            symbols: vec![("arc4random".to_owned(), "GLIBC_2.36".to_owned())],
-        }
-    }
-
-    #[track_caller]
-    fn check(judged: Result<String>, expected: Result<&str, &str>) {
-        match (judged, expected) {
-            (Ok(words), Ok(expected)) => assert_eq!(words, expected),
-            (Err(err), Err(part)) => assert!(
-                format!("{err:#}").contains(part),
-                "{part:?} is not in {err:#}"
-            ),
-            (judged, expected) => panic!("got {judged:?}, expected {expected:?}"),
-        }
-    }
-
-    const ARMHF: Option<&str> = Some("/lib/ld-linux-armhf.so.3");
-
-    #[test]
-    fn the_pi_takes_armhf_up_to_the_floor() {
-        check(
-            judge_pi(&needs(Machine::Arm, ARMHF, &["GLIBC_2.4", "GLIBC_2.34"])),
-            Ok("glibc 2.34 (floor 2.34)"),
-        );
-        check(
-            judge_pi(&needs(Machine::Arm, ARMHF, &["GLIBC_2.36"])),
-            Err("GLIBC_2.36 for arc4random"),
-        );
-        check(
-            judge_pi(&needs(Machine::Arm, ARMHF, &[])),
-            Err("nothing could be checked"),
-        );
-        check(
-            judge_pi(&needs(
-                Machine::Arm,
-                Some("/lib/ld-linux.so.3"),
-                &["GLIBC_2.4"],
-            )),
-            Err("not for armhf"),
-        );
-        check(
-            judge_pi(&needs(Machine::X86_64, ARMHF, &["GLIBC_2.4"])),
-            Err("not for armhf"),
-        );
-    }
-
-    #[test]
-    fn the_server_and_64_bit_pis_take_static_programs_only() {
-        for machine in [Machine::X86_64, Machine::Aarch64] {
-            let judge = |needs: &Needs| judge_static(needs, machine);
-            check(judge(&needs(machine, None, &[])), Ok("nothing (static)"));
-            let dynamic = needs(machine, Some("/lib64/ld.so"), &[]);
-            check(judge(&dynamic), Err("libc.so.6"));
-            let name = format!("not for {machine:?}");
-            check(judge(&needs(Machine::Arm, None, &[])), Err(&name));
-        }
-    }
 
     #[test]
     fn a_64_bit_userland_gets_another_bastion_and_nothing_else() {
@@ -400,7 +290,7 @@ mod tests {
         let file = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         for program in PROGRAMS.iter().chain([&BASTION_64]) {
             assert!(
-                judge(program, &file).is_err(),
+                fits::judge(program.target, &file).is_err(),
                 "{} may not be a dynamic x86-64 program",
                 program.name
             );
