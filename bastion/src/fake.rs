@@ -139,7 +139,6 @@ impl Fake {
                 "stop" => drop(state.active.remove(*unit)),
                 "is-active" => failed |= !state.timer,
                 "mask" => {
-                    state.active.remove(*unit);
                     symlink("/dev/null", self.at(&format!("{UNITS}/{unit}")))?;
                 }
                 "unmask" => fs::remove_file(self.at(&format!("{UNITS}/{unit}")))?,

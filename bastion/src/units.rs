@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use site::answer::{UnitAction, UnitChange};
 use site::manifest::{Manifest, UnitEntry, UnitState};
 use tracing::info;
@@ -230,6 +230,10 @@ pub(crate) fn stop_stale(host: &Host, changes: &[UnitChange], new: &Manifest) ->
 
 /// Makes the units as the manifest says.
 ///
+/// What stands on the card is changed first, for all units, and systemd reads it once: each
+/// reading costs a small machine seconds, and without `--no-reload` every word below would ask for
+/// one of its own.
+///
 /// # Errors
 /// When systemd refuses; the message names the unit.
 pub(crate) fn carry_out(
@@ -238,38 +242,46 @@ pub(crate) fn carry_out(
     new: &Manifest,
     read: bool,
 ) -> Result<()> {
-    if read {
+    let of = |wanted: &dyn Fn(UnitAction) -> bool| -> Vec<&str> {
+        let fits = |change: &&UnitChange| wanted(change.action);
+        let found = changes.iter().filter(fits);
+        found.map(|change| change.name.as_str()).collect()
+    };
+    let mut off = of(&|action| action == UnitAction::Stop);
+    off.retain(|name| names(new, name));
+    let on = of(&|action| !matches!(action, UnitAction::Stop | UnitAction::Unmask));
+    let found = look(host, &on)?;
+    let that = |fits: &dyn Fn(&Unit) -> bool| -> Vec<&str> {
+        let each = on.iter().zip(&found).filter(|(_, unit)| fits(unit));
+        each.map(|(name, _)| *name).collect()
+    };
+    let mut unmask = of(&|action| action == UnitAction::Unmask);
+    unmask.extend(that(&Unit::is_masked));
+    let enable = that(&|unit| !unit.starts_at_boot());
+    let mut changed = read;
+    for (verb, names) in [("mask", &off), ("unmask", &unmask), ("enable", &enable)] {
+        if !names.is_empty() {
+            info!(units = %names.join(" "), "systemctl {verb}");
+            let words = [verb, "--no-reload", "--quiet"];
+            host.run("systemctl", &[&words, names.as_slice()].concat())?;
+            changed = true;
+        }
+    }
+    if changed {
         host.run("systemctl", &["daemon-reload"])?;
+    }
+    if !off.is_empty() {
+        host.run("systemctl", &[&["stop"], off.as_slice()].concat())?;
     }
     for change in changes {
         let name = change.name.as_str();
-        if change.action == UnitAction::Stop {
-            if names(new, name) {
-                info!(unit = name, "stopping and masking");
-                host.run("systemctl", &["mask", "--now", "--quiet", name])?;
-            }
-            continue;
-        }
-        if change.action == UnitAction::Unmask {
-            info!(unit = name, "unmasking, since it may run again");
-            host.run("systemctl", &["unmask", "--quiet", name])?;
-            continue;
-        }
-        let unit = look(host, &[name])?.pop().context("no answer")?;
-        if unit.is_masked() {
-            host.run("systemctl", &["unmask", "--quiet", name])?;
-        }
-        if !unit.starts_at_boot() {
-            info!(unit = name, "setting to start at boot");
-            host.run("systemctl", &["enable", "--quiet", name])?;
-        }
         let verb = match change.action {
             UnitAction::Start => "start",
             UnitAction::Restart => "restart",
             UnitAction::Reload => "reload",
             UnitAction::Enable | UnitAction::Stop | UnitAction::Unmask => continue,
         };
-        info!(unit = name, "{verb}ing");
+        info!(unit = name, "systemctl {verb}");
         host.run("systemctl", &[verb, name])?;
     }
     Ok(())

@@ -121,7 +121,7 @@ fn what_does_not_work_is_taken_back_at_once() {
         .state()
         .failing
         .push("systemctl mask".to_owned());
-    check_taken_back(&machine, &one(), "systemctl mask --now --quiet avahi");
+    check_taken_back(&machine, &one(), "systemctl mask --no-reload --quiet avahi");
     let machine = Machine::with_one();
     machine.fake.state().broken_settings = Some("settings of two".to_owned());
     check_taken_back(
