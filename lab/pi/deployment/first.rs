@@ -125,16 +125,15 @@ fn came_true(first: &First) -> Result<()> {
         );
     }
     for unit in &plan.units {
-        let is = after
-            .get(&format!("unit {}", unit.name))
-            .unwrap_or("not there");
+        let is = after.get(&format!("unit {}", unit.name));
+        let link = after.get(&format!("file /etc/systemd/system/{}", unit.name));
         let fits = match unit.action {
-            UnitAction::Stop => is == "masked",
-            _ => is.contains("active"),
+            UnitAction::Stop => is.is_none() && link == Some("link to /dev/null"),
+            _ => is == Some("active"),
         };
         ensure!(
             fits,
-            "promise broken: the plan says {:?} of {}, and it is {is}",
+            "promise broken: the plan says {:?} of {}, and it is {is:?}, {link:?}",
             unit.action,
             unit.name
         );
