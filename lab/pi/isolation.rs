@@ -18,7 +18,7 @@ use crate::flow::database_is_up;
 use crate::stage::{Scenario, Stage, scenario};
 
 /// Run on the virtual Pi, which has no prober for its processor.
-const ATTEMPTS: &str = include_str!("attempt.py");
+const ATTEMPTS: &str = include_str!("attempt.pl");
 /// Who may try on the bastion: whoever took it over, the broker's user, apt's, a person.
 const USERS: [&str; 4] = ["root", "mosquitto", "_apt", "pi"];
 const A_WHILE: Duration = Duration::from_secs(120);
@@ -38,8 +38,8 @@ pub(crate) async fn attempt(
 ) -> Result<BTreeMap<Target, Outcome>> {
     let words: Vec<String> = targets.iter().map(|target| format!("'{target}'")).collect();
     let script = format!(
-        "cat > /tmp/attempt.py <<'PROGRAM'\n{ATTEMPTS}\nPROGRAM\nchmod 0644 /tmp/attempt.py
-runuser -u {user} -- python3 /tmp/attempt.py {}",
+        "cat > /tmp/attempt.pl <<'PROGRAM'\n{ATTEMPTS}\nPROGRAM\nchmod 0644 /tmp/attempt.pl
+runuser -u {user} -- perl /tmp/attempt.pl {}",
         words.join(" ")
     );
     let said = stage.machine().console(&script, A_WHILE).await?.success();

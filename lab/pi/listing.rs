@@ -67,6 +67,9 @@ const A_WHILE: Duration = Duration::from_secs(180);
 /// or masked is a link below `/etc`; asking systemd for it costs minutes on an emulated machine.
 const LOOK: &str = r#"
 export LC_ALL=C
+set -e -o pipefail
+# A busy emulated machine is slower than systemctl's own patience.
+export SYSTEMD_BUS_TIMEOUT=150
 roots=
 for root in /etc /usr/local /var/lib/shelly-bastion; do [ ! -e $root ] || roots="$roots $root"; done
 echo '# files'

@@ -125,19 +125,15 @@ fn came_true(first: &First) -> Result<()> {
         );
     }
     for unit in &plan.units {
-        let is = after
-            .get(&format!("unit {}", unit.name))
-            .unwrap_or("not there");
+        let is = after.get(&format!("unit {}", unit.name));
         let link = after.get(&format!("file /etc/systemd/system/{}", unit.name));
-        let masked = link == Some("link to /dev/null");
         let fits = match unit.action {
-            UnitAction::Stop => masked && is != "active",
-            UnitAction::Unmask => !masked,
-            _ => is == "active",
+            UnitAction::Stop => is.is_none() && link == Some("link to /dev/null"),
+            _ => is == Some("active"),
         };
         ensure!(
             fits,
-            "promise broken: the plan says {:?} of {}, and it is {is}",
+            "promise broken: the plan says {:?} of {}, and it is {is:?}, {link:?}",
             unit.action,
             unit.name
         );
