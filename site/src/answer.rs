@@ -3,6 +3,8 @@
 //! The deployer takes it as hostile input: it bounds the length before it parses, and neutralises
 //! what it shows. How each answer comes about is left to `bastion`, how it is shown to `deploy`.
 
+mod report;
+
 use serde::{Deserialize, Serialize};
 
 use crate::flow::Policy;

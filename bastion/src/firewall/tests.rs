@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{ChainState, chains, compare, flags, hooked, reference, rendered_hooks};
+use super::compare::{ChainState, chains, compare, compare_sets, flags, hooked};
+use super::{reference, rendered_hooks, restoring, users};
 
 fn chain(name: &str, policy: &str, rules: &[(&str, &str)]) -> ChainState {
     let rules = rules.iter();

@@ -1,46 +1,16 @@
-//! Held, broken, not checked: as text and as JSON.
+//! Held, broken, not checked: collecting checks into a report, and the report as text.
 
 use std::fmt;
 
-use anyhow::Result;
-use serde::Serialize;
-
-/// What came of one check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// As it should be.
-    Held,
-    /// Not as it should be.
-    Broken,
-    /// Nobody could tell.
-    NotChecked,
-}
-
-/// One check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// What was looked at.
-    pub subject: String,
-    /// What came of it.
-    pub verdict: Verdict,
-    /// What was found, or why nobody could tell. Empty when held.
-    pub detail: String,
-}
-
-/// All checks of one run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// In the order in which they were made.
-    pub checks: Vec<Check>,
-}
+use super::{Check, Report, Verdict};
 
 impl Report {
     /// Adds what a check found: nothing (held), something (broken), or that it could not be made.
-    pub fn add(&mut self, subject: &str, finding: Result<Option<String>>) {
+    pub fn add<E: fmt::Display>(&mut self, subject: &str, finding: Result<Option<String>, E>) {
         let (verdict, detail) = match finding {
             Ok(None) => (Verdict::Held, String::new()),
             Ok(Some(detail)) => (Verdict::Broken, detail),
+            // The alternate form prints an error's whole chain of causes, where it has one.
             Err(error) => (Verdict::NotChecked, format!("{error:#}")),
         };
         self.checks.push(Check {
@@ -53,12 +23,18 @@ impl Report {
     /// 0 held, 1 broken, 2 could not tell. Broken outweighs the rest.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        let any = |verdict| self.checks.iter().any(|check| check.verdict == verdict);
         match () {
-            () if any(Verdict::Broken) => 1,
-            () if any(Verdict::NotChecked) || self.checks.is_empty() => 2,
+            () if self.count(Verdict::Broken) > 0 => 1,
+            () if self.count(Verdict::NotChecked) > 0 || self.checks.is_empty() => 2,
             () => 0,
         }
+    }
+
+    fn count(&self, verdict: Verdict) -> usize {
+        self.checks
+            .iter()
+            .filter(|check| check.verdict == verdict)
+            .count()
     }
 }
 
@@ -76,30 +52,22 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
-        let count = |verdict| {
-            self.checks
-                .iter()
-                .filter(|check| check.verdict == verdict)
-                .count()
-        };
         writeln!(
             f,
             "{} held, {} broken, {} not checked",
-            count(Verdict::Held),
-            count(Verdict::Broken),
-            count(Verdict::NotChecked)
+            self.count(Verdict::Held),
+            self.count(Verdict::Broken),
+            self.count(Verdict::NotChecked)
         )
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use anyhow::anyhow;
-
     use super::Report;
 
     #[track_caller]
-    fn check(findings: Vec<anyhow::Result<Option<String>>>, expected: u8) {
+    fn check(findings: Vec<Result<Option<String>, &str>>, expected: u8) {
         let mut report = Report::default();
         for finding in findings {
             report.add("subject", finding);
@@ -111,14 +79,21 @@ mod tests {
     fn exit_codes_tell_no_from_could_not_tell() {
         check(vec![Ok(None)], 0);
         check(
-            vec![
-                Ok(None),
-                Ok(Some("changed".to_owned())),
-                Err(anyhow!("no nft")),
-            ],
+            vec![Ok(None), Ok(Some("changed".to_owned())), Err("no nft")],
             1,
         );
-        check(vec![Ok(None), Err(anyhow!("no nft"))], 2);
+        check(vec![Ok(None), Err("no nft")], 2);
         check(vec![], 2);
+    }
+
+    #[test]
+    fn each_check_is_a_line_and_the_sum_stands_below() {
+        let mut report = Report::default();
+        report.add("files", Ok::<_, &str>(None));
+        report.add("firewall", Err("no nft"));
+        assert_eq!(
+            report.to_string(),
+            "held         files\nnot checked  firewall: no nft\n1 held, 0 broken, 1 not checked\n"
+        );
     }
 }

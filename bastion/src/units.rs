@@ -1,0 +1,262 @@
+//! Units of systemd: how they are, what has to be done so that they are as the manifest says,
+//! and doing it.
+//!
+//! Where there is no systemd, only the broker is looked after, see [`crate::service`].
+
+use anyhow::{Context as _, Result};
+use site::answer::{UnitAction, UnitChange};
+use site::manifest::{Manifest, UnitEntry, UnitState};
+use tracing::info;
+
+use crate::host::Host;
+
+/// Where the units of this machine's administrator lie.
+pub(crate) const UNITS_FOLDER: &str = "/etc/systemd/system";
+
+const PROPERTIES: &str = "--property=LoadState,ActiveState,UnitFileState,NRestarts,InvocationID";
+
+/// What systemd says of a unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// `loaded`, `not-found`, `masked`, ….
+    pub(crate) load: String,
+    /// `active`, `inactive`, `failed`, `activating`, ….
+    pub(crate) active: String,
+    /// `enabled`, `disabled`, `static`, `masked`, …; empty when there is no file.
+    pub(crate) file: String,
+    /// How often it was started afresh because it had ended.
+    pub(crate) restarts: String,
+    /// Changes with each start.
+    pub(crate) invocation: String,
+}
+
+impl Unit {
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.active.as_str(), "active" | "reloading")
+    }
+
+    fn is_masked(&self) -> bool {
+        self.load == "masked" || self.file.starts_with("masked")
+    }
+
+    /// Neither active nor able to start, or not there at all.
+    fn is_off(&self) -> bool {
+        let stopped = matches!(self.active.as_str(), "inactive" | "failed");
+        stopped && (self.load == "not-found" || self.is_masked())
+    }
+
+    /// A unit without an `[Install]` section cannot be set to start at boot: others pull it in.
+    fn starts_at_boot(&self) -> bool {
+        matches!(
+            self.file.as_str(),
+            "enabled" | "static" | "indirect" | "generated" | "alias" | "transient"
+        )
+    }
+
+    /// In words, when it is not as it should be.
+    pub(crate) fn fault(&self, wanted: UnitState) -> Option<String> {
+        match wanted {
+            UnitState::Off if self.is_off() => None,
+            UnitState::Off => Some(format!(
+                "is {} and {}, shall be off",
+                self.active,
+                if self.file.is_empty() {
+                    &self.load
+                } else {
+                    &self.file
+                }
+            )),
+            UnitState::Running if self.load == "not-found" => {
+                Some("is not on this machine".to_owned())
+            }
+            UnitState::Running if !self.is_active() => {
+                Some(format!("is {}, shall run", self.active))
+            }
+            UnitState::Running if !self.starts_at_boot() => {
+                Some("runs, but does not start at boot".to_owned())
+            }
+            UnitState::Running => None,
+        }
+    }
+}
+
+/// How units are, in the order of the names.
+///
+/// # Errors
+/// When systemd does not answer for each.
+pub(crate) fn look(host: &Host, names: &[&str]) -> Result<Vec<Unit>> {
+    if names.is_empty() {
+        return Ok(vec![]);
+    }
+    let said = host.run("systemctl", &[&["show", PROPERTIES, "--"], names].concat())?;
+    let found = parse(&said);
+    anyhow::ensure!(
+        found.len() == names.len(),
+        "systemctl show answers for {} of {} units",
+        found.len(),
+        names.len()
+    );
+    Ok(found)
+}
+
+/// Blocks of `Key=value`, one per unit, with an empty line between them.
+fn parse(said: &str) -> Vec<Unit> {
+    let blocks = said.split("\n\n").filter(|block| !block.trim().is_empty());
+    blocks
+        .map(|block| {
+            let mut unit = Unit::default();
+            for (key, value) in block.lines().filter_map(|line| line.split_once('=')) {
+                let field = match key {
+                    "LoadState" => &mut unit.load,
+                    "ActiveState" => &mut unit.active,
+                    "UnitFileState" => &mut unit.file,
+                    "NRestarts" => &mut unit.restarts,
+                    "InvocationID" => &mut unit.invocation,
+                    _ => continue,
+                };
+                value.clone_into(field);
+            }
+            unit
+        })
+        .collect()
+}
+
+/// What the files of a run say to the units.
+pub(crate) struct Files<'a> {
+    /// Paths of all files that change, whatever happens to them.
+    pub(crate) changed: Vec<&'a str>,
+    /// Paths of those that are removed.
+    pub(crate) removed: Vec<&'a str>,
+    /// Nobody knows what the units have read: an earlier run was cut short.
+    pub(crate) unfinished: bool,
+}
+
+/// What has to be done, in the order in which it is done.
+///
+/// # Errors
+/// When systemd does not answer.
+pub(crate) fn plan(
+    host: &Host,
+    new: &Manifest,
+    before: Option<&Manifest>,
+    files: &Files<'_>,
+) -> Result<Vec<UnitChange>> {
+    let mut changes = Vec::new();
+    let names: Vec<&str> = new.units.iter().map(|unit| unit.name.as_str()).collect();
+    let found = look(host, &names)?;
+    for unit in before.into_iter().flat_map(|before| &before.units) {
+        let own = format!("{UNITS_FOLDER}/{}", unit.name);
+        // Its file goes, so nothing could stop it later.
+        if !names.contains(&unit.name.as_str()) && files.removed.contains(&own.as_str()) {
+            changes.push(change(&unit.name, UnitAction::Stop));
+        }
+    }
+    let actions: Vec<UnitChange> = new
+        .units
+        .iter()
+        .zip(&found)
+        .filter_map(|(entry, unit)| Some(change(&entry.name, action(entry, unit, files)?)))
+        .collect();
+    let (stops, others): (Vec<_>, Vec<_>) = actions
+        .into_iter()
+        .partition(|change| change.action == UnitAction::Stop);
+    changes.extend(stops);
+    changes.extend(others);
+    Ok(changes)
+}
+
+fn change(name: &str, action: UnitAction) -> UnitChange {
+    UnitChange {
+        name: name.to_owned(),
+        action,
+    }
+}
+
+fn action(entry: &UnitEntry, unit: &Unit, files: &Files<'_>) -> Option<UnitAction> {
+    let any = |paths: &[String]| {
+        paths
+            .iter()
+            .any(|path| files.changed.contains(&path.as_str()))
+    };
+    match entry.state {
+        UnitState::Off if unit.is_off() => None,
+        UnitState::Off => Some(UnitAction::Stop),
+        UnitState::Running if !unit.is_active() => Some(UnitAction::Start),
+        UnitState::Running if any(&entry.restart_for) => Some(UnitAction::Restart),
+        UnitState::Running if files.unfinished && !entry.restart_for.is_empty() => {
+            Some(UnitAction::Restart)
+        }
+        UnitState::Running if any(&entry.reload_for) => Some(UnitAction::Reload),
+        UnitState::Running if !unit.starts_at_boot() => Some(UnitAction::Enable),
+        UnitState::Running => None,
+    }
+}
+
+/// Whether systemd has to read its units again.
+pub(crate) fn must_be_read(files: &Files<'_>) -> bool {
+    let folder = format!("{UNITS_FOLDER}/");
+    files.unfinished || files.changed.iter().any(|path| path.starts_with(&folder))
+}
+
+/// Stops the units whose files go: to be called before the files are removed.
+///
+/// # Errors
+/// When systemd refuses.
+pub(crate) fn stop_stale(host: &Host, changes: &[UnitChange], new: &Manifest) -> Result<()> {
+    for change in changes {
+        if change.action == UnitAction::Stop && !names(new, &change.name) {
+            info!(unit = %change.name, "stopping, since its file goes");
+            host.run("systemctl", &["disable", "--now", "--quiet", &change.name])?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the units as the manifest says.
+///
+/// # Errors
+/// When systemd refuses; the message names the unit.
+pub(crate) fn carry_out(
+    host: &Host,
+    changes: &[UnitChange],
+    new: &Manifest,
+    read: bool,
+) -> Result<()> {
+    if read {
+        host.run("systemctl", &["daemon-reload"])?;
+    }
+    for change in changes {
+        let name = change.name.as_str();
+        if change.action == UnitAction::Stop {
+            if names(new, name) {
+                info!(unit = name, "stopping and masking");
+                host.run("systemctl", &["mask", "--now", "--quiet", name])?;
+            }
+            continue;
+        }
+        let unit = look(host, &[name])?.pop().context("no answer")?;
+        if unit.is_masked() {
+            host.run("systemctl", &["unmask", "--quiet", name])?;
+        }
+        if !unit.starts_at_boot() {
+            info!(unit = name, "setting to start at boot");
+            host.run("systemctl", &["enable", "--quiet", name])?;
+        }
+        let verb = match change.action {
+            UnitAction::Start => "start",
+            UnitAction::Restart => "restart",
+            UnitAction::Reload => "reload",
+            UnitAction::Enable | UnitAction::Stop => continue,
+        };
+        info!(unit = name, "{verb}ing");
+        host.run("systemctl", &[verb, name])?;
+    }
+    Ok(())
+}
+
+fn names(manifest: &Manifest, name: &str) -> bool {
+    manifest.units.iter().any(|unit| unit.name == name)
+}
+
+#[cfg(test)]
+mod tests;
