@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use site::answer::{Plan, Report, State};
+use site::answer::{Plan, State};
 use site::flow::Policy;
 use site::manifest::PASSWD_PATH;
 use site::{Bastion, Site};
@@ -145,9 +145,9 @@ impl Job<'_> {
             });
         }
         if plan.is_empty() {
-            let report = self.verify(session).await?;
+            let ending = verify(self.steps, session, self.fresh()).await;
             println!("{}: nothing to do", self.bastion.name);
-            return Ok(self.judge(&report));
+            return Ok(ending);
         }
         if !self
             .steps
@@ -163,13 +163,13 @@ impl Job<'_> {
         self.apply(session, &staged, release, passwords, in_use)
             .await?;
 
-        let report = self.verify(session).await?;
+        let ending = verify(self.steps, session, self.fresh()).await;
         println!("{}: changed {}", self.bastion.name, report::counts(&plan));
         if facts.deployed.is_none() {
             let page = report::next_steps(self.site, self.bastion, passwords.path());
             println!("{}", shown::page(&page));
         }
-        Ok(self.judge(&report))
+        Ok(ending)
     }
 
     async fn preflight(&self, session: &Session) -> Result<Facts> {
@@ -309,11 +309,7 @@ impl Job<'_> {
             }
             _ => drop(step),
         }
-        let fresh = Fresh {
-            ssh: self.ssh,
-            places: &self.options.places,
-        };
-        match settle(self.steps, fresh, Some(&release.id), within, applied).await {
+        match settle(self.steps, self.fresh(), Some(&release.id), within, applied).await {
             Ok(_) => {
                 self.now.is(Moment::Confirmed);
                 *in_use = false;
@@ -328,20 +324,31 @@ impl Job<'_> {
         }
     }
 
-    async fn verify(&self, session: &Session) -> Result<Report> {
-        let step = self.steps.begin("verify");
-        let report = pi::verify(session, &self.options.places).await?;
-        step.done(&report::verdict(&report));
-        Ok(report)
-    }
-
-    fn judge(&self, report: &Report) -> Ending {
-        if report::all_held(report) {
-            return Ending::Done;
+    fn fresh(&self) -> Fresh<'_> {
+        Fresh {
+            ssh: self.ssh,
+            places: &self.options.places,
         }
-        println!("not everything held:\n{}", report::not_held(report));
-        Ending::NotAllHeld
     }
+}
+
+/// Asks what holds of what is in place, and says what does not.
+pub async fn verify(steps: &Steps, session: &Session, fresh: Fresh<'_>) -> Ending {
+    let step = steps.begin("verify");
+    match pi::verify(session, fresh).await {
+        Ok(report) => {
+            step.done(&report::verdict(&report));
+            if report::all_held(&report) {
+                return Ending::Done;
+            }
+            println!("not everything held:\n{}", report::not_held(&report));
+        }
+        Err(error) => {
+            drop(step);
+            steps.remark(&format!("what is in place could not be verified: {error}"));
+        }
+    }
+    Ending::NotAllHeld
 }
 
 /// Opens a session that holds the lock. A host key that is not known is refused, or shown and

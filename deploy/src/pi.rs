@@ -240,6 +240,17 @@ impl Fresh<'_> {
         )
     }
 
+    /// What `verify` finds.
+    ///
+    /// # Errors
+    /// When there is no connection, or no answer.
+    pub async fn verify(&self) -> Result<Report, PiError> {
+        parse(
+            "verify",
+            &self.ask(&["verify", "--json"], ASK.patience).await?,
+        )
+    }
+
     async fn ask(&self, words: &[&str], patience: Duration) -> Result<Said, SshError> {
         let mut arguments = vec![self.places.program.as_str()];
         arguments.extend(words);
@@ -250,14 +261,18 @@ impl Fresh<'_> {
     }
 }
 
-/// What `verify` finds, asked of the installed program within a session.
+/// What `verify` finds, asked of the installed program within a session, or over a connection of
+/// its own when that one was lost.
 ///
 /// # Errors
 /// When no answer came back.
-pub async fn verify(session: &Session, places: &Places) -> Result<Report, PiError> {
+pub async fn verify(session: &Session, fresh: Fresh<'_>) -> Result<Report, PiError> {
     let text = r#"exec "$1" verify --json"#;
-    let said = session.root(text, &[&places.program], b"", ASK).await?;
-    parse("verify", &said)
+    match session.root(text, &[&fresh.places.program], b"", ASK).await {
+        Ok(said) => parse("verify", &said),
+        Err(SshError::Connection { .. }) => fresh.verify().await,
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn outcome(command: &'static str, said: &Said) -> Result<Outcome, PiError> {

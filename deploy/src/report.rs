@@ -202,11 +202,11 @@ fn word(event: Event) -> &'static str {
 }
 
 fn bytes(count: u64) -> String {
-    let mib = count / (1 << 20);
-    if mib >= 10 * 1024 {
-        format!("{} GiB", mib / 1024)
+    const GIB: u64 = 1 << 30;
+    if count >= GIB {
+        format!("{}.{} GiB", count / GIB, count % GIB * 10 / GIB)
     } else {
-        format!("{mib} MiB")
+        format!("{} MiB", count >> 20)
     }
 }
 

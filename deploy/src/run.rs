@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use site::{Bastion, Site};
 
 use crate::cli::{Action, Cli, Shared};
-use crate::deployment::{Job, Options, open};
+use crate::deployment::{Job, Options, open, verify};
 use crate::ending::{Ending, Moment, Now};
 use crate::passwords::Passwords;
 use crate::pi::{self, Fresh, Places};
@@ -132,9 +132,7 @@ async fn rollback(
     };
     let outcome = settle(steps, fresh, id, within, back).await?;
     now.is(Moment::Confirmed);
-    let step = steps.begin("verify");
-    let found = pi::verify(&session, &options.places).await?;
-    step.done(&report::verdict(&found));
+    let ending = verify(steps, &session, fresh).await;
     session.close(false).await;
     println!(
         "{}: release {} is in place, changed {}",
@@ -142,11 +140,7 @@ async fn rollback(
         shown::line(&outcome.release),
         report::counts(&outcome.plan)
     );
-    if report::all_held(&found) {
-        return Ok(Ending::Done);
-    }
-    println!("not everything held:\n{}", report::not_held(&found));
-    Ok(Ending::NotAllHeld)
+    Ok(ending)
 }
 
 async fn status(cli: &Cli, bastion: &Bastion) -> Result<Ending> {

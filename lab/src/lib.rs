@@ -14,9 +14,11 @@ pub mod matrix;
 pub mod node;
 pub mod probe;
 pub mod roles;
+pub mod runner;
 pub mod site_file;
 pub mod steps;
 pub mod sweep;
 pub mod topology;
+pub mod virtual_pi;
 
 pub use lab::Lab;

@@ -147,7 +147,7 @@ fn openness(packets: &[(Why, Packet)], policy: Option<&Policy>) -> Openness {
     }
 }
 
-/// `names for apt, root; time for the time service`.
+/// `for names by apt, root; for time by the time service`.
 fn how(passing: &[&Why]) -> String {
     let mut parts: Vec<(&str, Vec<&str>)> = Vec::new();
     for why in passing {
@@ -162,7 +162,7 @@ fn how(passing: &[&Why]) -> String {
         match (*what, whose.as_str()) {
             (what, "") => what.to_owned(),
             ("", whose) => format!("for {whose}"),
-            (what, whose) => format!("{what} for {whose}"),
+            (what, whose) => format!("{what} by {whose}"),
         }
     });
     words.collect::<Vec<_>>().join("; ")

@@ -7,7 +7,12 @@ use anyhow::Result;
 
 use crate::node::Node;
 use crate::site_file::PUBLIC_HOST;
-use crate::topology::{BASTION, ROUTER, Topology};
+use crate::topology::{BASTION, OUTSIDE, ROUTER, Topology};
+
+/// The name of the virtual Pi's package source; the card's `sources.list` says the same.
+pub const PACKAGES_HOST: &str = "packages.example.net";
+/// Below this are the names of time servers that a new Pi knows.
+pub const TIME_DOMAIN: &str = "pool.ntp.org";
 
 /// Interfaces in the order in which the router is plugged in.
 const WAN: &str = "eth0";
@@ -19,6 +24,31 @@ const LAN: &str = "eth2";
 /// # Errors
 /// When a rule or route is refused.
 pub async fn become_router(node: &Node, topology: &Topology) -> Result<()> {
+    set_up(node, topology, &[]).await
+}
+
+/// As [`become_router`], and gives the virtual Pi its address, and names of the Internet.
+///
+/// # Errors
+/// When a rule or route is refused.
+pub async fn become_router_of_a_pi(node: &Node, topology: &Topology, mac: &str) -> Result<()> {
+    let (dmz, outside) = (&topology.dmz, topology.wan.host(OUTSIDE).v4);
+    let options = [
+        "--dhcp-authoritative".to_owned(),
+        "--no-ping".to_owned(),
+        format!("--dhcp-range={},static,12h", dmz.v4.network()),
+        format!("--dhcp-host={mac},{}", dmz.host(BASTION).v4),
+        // The last half of an address over IPv6 is the machine's own choice.
+        "--enable-ra".to_owned(),
+        format!("--dhcp-range={},ra-only,64,12h", dmz.v6.network()),
+        format!("--host-record={PACKAGES_HOST},{outside}"),
+        format!("--address=/{TIME_DOMAIN}/{outside}"),
+    ];
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    set_up(node, topology, &options).await
+}
+
+async fn set_up(node: &Node, topology: &Topology, options: &[&str]) -> Result<()> {
     node.script(&routes(topology)).await?;
     node.script(&format!("nft -f - <<'RULES'\n{}RULES\n", rules(topology)))
         .await?;
@@ -27,6 +57,7 @@ pub async fn become_router(node: &Node, topology: &Topology) -> Result<()> {
     node.spawn(
         "dnsmasq",
         &[
+            &[
             "dnsmasq",
             "--keep-in-foreground",
             "--no-resolv",
@@ -36,7 +67,10 @@ pub async fn become_router(node: &Node, topology: &Topology) -> Result<()> {
             // It answers for names of its own, also that it has no IPv6 address for one.
             "--local=/net/",
             &name,
-        ],
+            ],
+            options,
+        ]
+        .concat(),
     )
     .await
 }
