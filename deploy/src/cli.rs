@@ -36,6 +36,9 @@ pub struct Cli {
     /// Take over a machine that serves another site so far.
     #[arg(long)]
     pub take_over: bool,
+    /// Write the plan into this file too, as JSON. Of several bastions, the last one's.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
     /// Give these accounts a new password. Their meters are shut out until they know it.
     #[arg(long, value_name = "ACCOUNT", num_args = 1..)]
     pub rotate: Vec<String>,

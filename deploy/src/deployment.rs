@@ -36,6 +36,8 @@ const SHORT: Limits = Limits {
 pub struct Options {
     /// Say what would change, and change nothing.
     pub dry_run: bool,
+    /// The plan is also written here, as JSON.
+    pub plan: Option<PathBuf>,
     /// Seconds until the bastion goes back without a confirmation.
     pub within: u64,
     /// Carry packages along.
@@ -130,6 +132,7 @@ impl Job<'_> {
         };
         let page = plan::show(&plan, against);
         println!("{}", shown::page(page.text.trim_end()));
+        self.write_down(&plan)?;
         // A folder for the lab is carried as it is: what becomes of it is what is shown.
         if self.options.release.is_none() {
             passwords.check(&plan.accounts)?;
@@ -170,6 +173,16 @@ impl Job<'_> {
             println!("{}", shown::page(&page));
         }
         Ok(ending)
+    }
+
+    /// For programs that want to know the plan. It holds no secret, see [`site::answer::Plan`].
+    fn write_down(&self, plan: &Plan) -> Result<()> {
+        let Some(path) = &self.options.plan else {
+            return Ok(());
+        };
+        let text = serde_json::to_string_pretty(plan).context("writing the plan")?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("writing the plan to {}", path.display()))
     }
 
     async fn preflight(&self, session: &Session) -> Result<Facts> {

@@ -206,6 +206,7 @@ fn reach(shared: &Shared, bastion: &Bastion) -> Result<Ssh> {
 fn options(cli: &Cli) -> Result<Options> {
     Ok(Options {
         dry_run: cli.dry_run,
+        plan: cli.plan.clone(),
         within: cli.shared.confirm_within,
         offline: cli.offline,
         new_host: cli.shared.new_host,

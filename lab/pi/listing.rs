@@ -13,23 +13,47 @@ use lab::virtual_pi::machine::Machine;
 /// Things that change without anybody deploying: how their names begin, and why. A name that ends
 /// with `$` is meant whole.
 const BY_ITSELF: [(&str, &str); 17] = [
-    ("file /etc/resolv.conf$", "the DHCP client writes it at each lease"),
+    (
+        "file /etc/resolv.conf$",
+        "the DHCP client writes it at each lease",
+    ),
     ("file /etc/.pwd.lock$", "made by whoever first adds a user"),
-    ("file /etc/ld.so.cache$", "built anew by packages, without changing what it says"),
-    ("file /etc/fake-hwclock.data$", "the time, at each hour and shutdown"),
-    ("file /etc/adjtime$", "the time service's measure of the hardware clock"),
+    (
+        "file /etc/ld.so.cache$",
+        "built anew by packages, without changing what it says",
+    ),
+    (
+        "file /etc/fake-hwclock.data$",
+        "the time, at each hour and shutdown",
+    ),
+    (
+        "file /etc/adjtime$",
+        "the time service's measure of the hardware clock",
+    ),
     ("unit session-", "somebody is logged in"),
     ("unit user@", "somebody is logged in"),
     ("unit user-runtime-dir@", "somebody is logged in"),
-    ("unit systemd-timedated.service$", "answers who asks for the time, and ends"),
-    ("unit systemd-hostnamed.service$", "answers who asks for the name, and ends"),
-    ("unit systemd-localed.service$", "answers who asks for the language, and ends"),
+    (
+        "unit systemd-timedated.service$",
+        "answers who asks for the time, and ends",
+    ),
+    (
+        "unit systemd-hostnamed.service$",
+        "answers who asks for the name, and ends",
+    ),
+    (
+        "unit systemd-localed.service$",
+        "answers who asks for the language, and ends",
+    ),
     ("unit apt-daily", "once a day"),
     ("unit dpkg-db-backup", "once a day"),
     ("unit fstrim", "once a week"),
     ("unit e2scrub", "once a week"),
     ("unit logrotate.service$", "once a day"),
-    ("unit systemd-tmpfiles-clean", "once a day, and a quarter of an hour after each start"),
+    (
+        "unit systemd-tmpfiles-clean",
+        "once a day, and a quarter of an hour after each start",
+    ),
 ];
 
 /// What the machine remembers of deployments: not part of what it is.
@@ -187,8 +211,13 @@ fn files(files: &str, hashes: &str, things: &mut BTreeMap<String, String>) {
         .collect();
     for line in files.lines() {
         let mut fields = line.splitn(5, '\t');
-        let [Some(kind), Some(mode), Some(owner), Some(target), Some(path)] =
-            [(); 5].map(|()| fields.next())
+        let [
+            Some(kind),
+            Some(mode),
+            Some(owner),
+            Some(target),
+            Some(path),
+        ] = [(); 5].map(|()| fields.next())
         else {
             continue;
         };

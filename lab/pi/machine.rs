@@ -35,14 +35,21 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 }
 
 async fn boots_to_ssh(stage: &Stage) -> Result<String> {
-    let said = stage.lab.access.ssh("uname -m; id -un; sudo -n id -un", A_MINUTE);
+    let said = stage
+        .lab
+        .access
+        .ssh("uname -m; id -un; sudo -n id -un", A_MINUTE);
     let said = said.await?.success().context("ssh to the virtual Pi")?;
     ensure!(
         said == "armv7l\npi\nroot\n",
         "not an armv7 machine with an admin user who may become root: {said}"
     );
     let took = stage.lab.first_boot;
-    let verdict = if took <= PROMISED { "within" } else { "over, on a busy host," };
+    let verdict = if took <= PROMISED {
+        "within"
+    } else {
+        "over, on a busy host,"
+    };
     Ok(format!(
         "SSH answered {:.1} s after power ({verdict} the {} s that an idle host needs at most)",
         took.as_secs_f32(),
@@ -67,19 +74,28 @@ async fn address(stage: &Stage) -> Result<String> {
         router.v4
     );
     // It says the address, or that it is only tentative.
-    let v6 = machine.at_console("ip -6 -o addr show dev eth0 scope global").await?;
+    let v6 = machine
+        .at_console("ip -6 -o addr show dev eth0 scope global")
+        .await?;
     ensure!(
         v6.contains(&format!("inet6 {}/64", own.v6)),
         "it does not have the address {}: {v6}",
         own.v6
     );
-    let leases = stage.lab.router.run(&["cat", "/var/lib/misc/dnsmasq.leases"]).await?;
+    let leases = stage
+        .lab
+        .router
+        .run(&["cat", "/var/lib/misc/dnsmasq.leases"])
+        .await?;
     ensure!(
         leases.contains(&own.v4.to_string()),
         "the router has no lease for {}: {leases}",
         own.v4
     );
-    Ok(format!("{} by DHCP, {} by router advertisement", own.v4, own.v6))
+    Ok(format!(
+        "{} by DHCP, {} by router advertisement",
+        own.v4, own.v6
+    ))
 }
 
 async fn outbound(stage: &Stage) -> Result<String> {
@@ -116,7 +132,10 @@ async fn right_clock(stage: &Stage) -> Result<()> {
 
 async fn console(stage: &Stage) -> Result<String> {
     let machine = stage.machine();
-    ensure!(stage.lab.greets().await?, "SSH does not answer to begin with");
+    ensure!(
+        stage.lab.greets().await?,
+        "SSH does not answer to begin with"
+    );
     machine.at_console("systemctl stop ssh.service").await?;
     ensure!(
         !stage.lab.greets().await?,
@@ -127,8 +146,13 @@ async fn console(stage: &Stage) -> Result<String> {
     ensure!(said == long, "the console garbles what goes over it");
     let code = machine.console("exit 3", A_MINUTE).await?.code;
     ensure!(code == 3, "the console tells exit code {code} instead of 3");
-    let ended = machine.console("sleep 1000", Duration::from_secs(1)).await?;
-    ensure!(ended.code == 124, "the console does not end what takes too long");
+    let ended = machine
+        .console("sleep 1000", Duration::from_secs(1))
+        .await?;
+    ensure!(
+        ended.code == 124,
+        "the console does not end what takes too long"
+    );
     machine.at_console("systemctl start ssh.service").await?;
     ensure!(stage.lab.greets().await?, "SSH does not come back");
     Ok("looked at and mended while SSH was stopped".to_owned())
@@ -154,7 +178,10 @@ async fn recall(stage: &Stage) -> Result<String> {
     right_clock(stage).await?;
     let said = stage.lab.access.ssh("true", A_MINUTE).await?;
     said.success().context("ssh to the recalled machine")?;
-    Ok(format!("back after {:.1} s, clock and all", took.as_secs_f32()))
+    Ok(format!(
+        "back after {:.1} s, clock and all",
+        took.as_secs_f32()
+    ))
 }
 
 async fn host_key(stage: &Stage) -> Result<String> {
@@ -183,8 +210,13 @@ async fn cable(stage: &Stage) -> Result<String> {
     let machine = stage.machine();
     machine.pull_cable().await?;
     ensure!(!stage.lab.greets().await?, "it answers without a cable");
-    let carrier = machine.at_console("cat /sys/class/net/eth0/carrier").await?;
-    ensure!(carrier.trim() == "0", "it does not notice: carrier {carrier}");
+    let carrier = machine
+        .at_console("cat /sys/class/net/eth0/carrier")
+        .await?;
+    ensure!(
+        carrier.trim() == "0",
+        "it does not notice: carrier {carrier}"
+    );
     machine.plug_cable().await?;
     stage.lab.wait_for_ssh(A_MINUTE).await?;
     Ok("unreachable and aware of it; back with the cable".to_owned())
@@ -198,7 +230,10 @@ async fn reboot(stage: &Stage) -> Result<String> {
     stage.lab.wait_for_ssh(BOOT).await?;
     let took = start.elapsed();
     machine.at_console("grep -qx kept /root/kept").await?;
-    Ok(format!("from command to SSH in {:.1} s", took.as_secs_f32()))
+    Ok(format!(
+        "from command to SSH in {:.1} s",
+        took.as_secs_f32()
+    ))
 }
 
 async fn power_cut(stage: &Stage) -> Result<String> {
@@ -256,7 +291,10 @@ async fn packages(stage: &Stage) -> Result<String> {
     let limit = Duration::from_secs(600);
     stage.machine().console(install, limit).await?.success()?;
     let took = start.elapsed();
-    stage.machine().at_console("systemctl is-active mosquitto.service").await?;
+    stage
+        .machine()
+        .at_console("systemctl is-active mosquitto.service")
+        .await?;
     Ok(format!(
         "a broker and unattended upgrades in {:.0} s",
         took.as_secs_f32()

@@ -1,6 +1,8 @@
 //! Everything that the lab proves on the virtual Pi, as one test target, one scenario after the
 //! other: there is one machine, and emulators side by side only ruin each other.
 
+mod deployed;
+mod listing;
 mod machine;
 mod stage;
 

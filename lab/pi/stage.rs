@@ -12,6 +12,9 @@ use lab::virtual_pi::PiLab;
 use lab::virtual_pi::access::Access;
 use lab::virtual_pi::machine::Machine;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+use crate::deployed::{DEPLOYED, First};
 
 /// One thing that is proven on the virtual Pi.
 pub(crate) type Scenario = runner::Scenario<Stage>;
@@ -39,6 +42,8 @@ pub(crate) use scenario;
 pub(crate) struct Stage {
     /// Networks, machines, and what was built.
     pub(crate) lab: PiLab,
+    /// See [`Stage::first`].
+    pub(crate) first: OnceCell<Result<First, String>>,
 }
 
 impl Stage {
@@ -49,12 +54,14 @@ impl Stage {
 
     /// Brings the machine into a remembered state.
     pub(crate) async fn begin_from(&self, state: &str) -> Result<()> {
+        if state == DEPLOYED {
+            self.first().await?;
+        }
         let recalled = self.lab.recall(state).await;
         recalled.with_context(|| format!("bringing the virtual Pi into the state `{state}`"))
     }
 
     /// A new folder to deploy from, with a site file for this lab and no secrets yet.
-    #[allow(dead_code, reason = "for the scenarios of deployment")]
     pub(crate) fn site(&self, scenario: &str) -> Result<Access> {
         let folder = self.lab.built.access.join(&self.lab.engine.owner);
         Access::write(
@@ -67,7 +74,6 @@ impl Stage {
 
     /// Runs the deployer on this host, as `cargo xtask deploy` does: `arguments`, then the site
     /// file and what OpenSSH is told.
-    #[allow(dead_code, reason = "for the scenarios of deployment")]
     pub(crate) async fn deployer(
         &self,
         from: &Access,
@@ -77,12 +83,16 @@ impl Stage {
         let program = &self.lab.built.deployer;
         let mut deployer = Command::new(program);
         deployer
+            .arg("--program")
+            .arg(
+                from.program()
+                    .unwrap_or_else(|| self.lab.artifacts.bastion.clone()),
+            )
             .args(arguments)
             .arg("--site")
             .arg(from.site())
             .arg("--ssh-config")
             .arg(from.ssh_config())
-            .env("SHELLY_LAB_BASTION", &self.lab.artifacts.bastion)
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let ended = tokio::time::timeout(limit, deployer.output()).await;
@@ -110,6 +120,7 @@ impl runner::Stage for Stage {
     async fn set(artifacts: Artifacts, _: &[Scenario]) -> Result<Stage> {
         Ok(Stage {
             lab: PiLab::start(artifacts).await?,
+            first: OnceCell::new(),
         })
     }
 

@@ -76,9 +76,7 @@ impl runner::Stage for Stage {
     const AT_ONCE: usize = 16;
 
     async fn set(artifacts: Artifacts, chosen: &[Scenario]) -> Result<Stage> {
-        let measure = chosen
-            .iter()
-            .any(|scenario| scenario.needs == Some(MATRIX));
+        let measure = chosen.iter().any(|scenario| scenario.needs == Some(MATRIX));
         let lab = Lab::start(artifacts, delivery::METERS).await?;
         let matrix = match measure {
             true => Some(measured(&lab).await?),

@@ -91,7 +91,10 @@ impl Artifacts {
             _ => None,
         };
         let seed = variable(&format!("{SWITCH}_SEED"));
-        let seed = seed.map(|seed| seed.parse().with_context(|| format!("{SWITCH}_SEED={seed}")));
+        let seed = seed.map(|seed| {
+            seed.parse()
+                .with_context(|| format!("{SWITCH}_SEED={seed}"))
+        });
         Ok(Some(Artifacts {
             node_image: need("NODE_IMAGE")?,
             influxdb_image: need("INFLUXDB_IMAGE")?,

@@ -17,8 +17,7 @@ use tokio::sync::OnceCell;
 use crate::artifacts::{Artifacts, Tier};
 
 /// What a scenario does: it returns what it has shown, in words.
-pub type Body<S> =
-    for<'a> fn(&'a S) -> Pin<Box<dyn Future<Output = Result<String>> + Send + 'a>>;
+pub type Body<S> = for<'a> fn(&'a S) -> Pin<Box<dyn Future<Output = Result<String>> + Send + 'a>>;
 
 /// One thing that is proven on a stage `S`.
 pub struct Scenario<S> {

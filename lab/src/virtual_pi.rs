@@ -225,9 +225,10 @@ impl PiLab {
             .admin
             .exec("root", &["timeout", &seconds, "sh", "-c", &script])
             .await?;
-        waited.success().map(drop).with_context(|| {
-            format!("the Pi does not greet the admin over SSH within {seconds} s")
-        })
+        waited
+            .success()
+            .map(drop)
+            .with_context(|| format!("the Pi does not greet the admin over SSH within {seconds} s"))
     }
 
     /// Whether the Pi's SSH server greets the admin's machine now.

@@ -21,7 +21,10 @@ mmdebstrap --quiet --architectures=armhf --variant=extract --include=linux-image
     bookworm kernel-tree sources.list > kernel.log 2>&1 &
 kernel=$!
 
+# With the folders merged from the start, the package that merges them, all of perl with it, is
+# not needed.
 mmdebstrap --quiet --architectures=armhf --variant=minbase --include="$(names packages)" \
+    --hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr \
     --dpkgopt=force-unsafe-io \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
@@ -64,7 +67,7 @@ cp "kernel-tree/boot/vmlinuz-$version" kernel
 took "kernel and initrd"
 
 # The file has holes: what is not used takes no room here.
-mke2fs -q -t ext4 -O ^has_journal -E root_owner=0:0 -d tree disk.img 2G
-tune2fs -j disk.img > /dev/null
+mke2fs -q -t ext4 -d tree disk.img 2G
+cp tree/etc/ssh/ssh_host_ed25519_key.pub host_key.pub
 rm -rf tree kernel-tree initrd-tree unneeded kernel.log
 took "disk"

@@ -11,6 +11,7 @@ mod images;
 mod lab;
 mod run;
 mod test;
+mod virtual_pi;
 mod workspace;
 
 use std::process::ExitCode;
@@ -51,6 +52,9 @@ enum Command {
     /// made from lab/images without any registry.
     Build(build::Build),
     /// Stand up WAN, DMZ and LAN in containers, and let the scenarios prove flow and blocking.
+    ///
+    /// With `--tier vm` the bastion is an emulated Pi with its own kernel and systemd (root is
+    /// needed once, to make it), and the scenarios are those of deployment, boot and power.
     ///
     /// Sets up and builds what is missing first. Everything after `--` goes to the scenarios as to
     /// any test program.
@@ -127,6 +131,12 @@ mod tests {
             Ok("action: Some(Up|skip_build: true"),
         );
         check("lab clean", Ok("action: Some(Clean)"));
+        check(
+            "lab --tier vm pi::boots --full --seed 7 -- --skip x",
+            Ok("tier: Vm|full: true|seed: Some(7)|filter: Some(\"pi::boots\")|more: [\"--skip\", \"x\"]"),
+        );
+        check("lab up --tier vm", Ok("action: Some(Up|tier: Vm"));
+        check("lab --tier cloud", Err(clap::error::ErrorKind::InvalidValue));
         check(
             "lab --nonsense",
             Err(clap::error::ErrorKind::UnknownArgument),

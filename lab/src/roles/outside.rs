@@ -26,8 +26,11 @@ pub async fn start(engine: &Engine, image: &str, mirror: &Path, plug: Plug) -> R
 /// # Errors
 /// When one cannot be started.
 pub async fn serve(node: &Node) -> Result<()> {
-    node.spawn("httpd", &["busybox", "httpd", "-f", "-p", "80", "-h", ARCHIVE])
-        .await?;
+    node.spawn(
+        "httpd",
+        &["busybox", "httpd", "-f", "-p", "80", "-h", ARCHIVE],
+    )
+    .await?;
     node.spawn(
         "chronyd",
         &[

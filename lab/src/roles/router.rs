@@ -58,15 +58,15 @@ async fn set_up(node: &Node, topology: &Topology, options: &[&str]) -> Result<()
         "dnsmasq",
         &[
             &[
-            "dnsmasq",
-            "--keep-in-foreground",
-            "--no-resolv",
-            "--no-hosts",
-            "--user=root",
-            "--log-facility=-",
-            // It answers for names of its own, also that it has no IPv6 address for one.
-            "--local=/net/",
-            &name,
+                "dnsmasq",
+                "--keep-in-foreground",
+                "--no-resolv",
+                "--no-hosts",
+                "--user=root",
+                "--log-facility=-",
+                // It answers for names of its own, also that it has no IPv6 address for one.
+                "--local=/net/",
+                &name,
             ],
             options,
         ]

@@ -82,6 +82,13 @@ impl Access {
         self.folder.join("known_hosts")
     }
 
+    /// A program for the bastion that this folder has in place of the one that was built.
+    #[must_use]
+    pub fn program(&self) -> Option<PathBuf> {
+        let own = self.folder.join("bastion");
+        own.exists().then_some(own)
+    }
+
     /// Runs a command on the Pi as its admin user, over a new connection. Code 255 is OpenSSH's
     /// own: no connection came about, or it broke; 124 that `limit` was over.
     ///

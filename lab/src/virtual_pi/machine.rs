@@ -83,7 +83,10 @@ impl Machine {
         let port = |name: &str, port: u16| {
             format!("socket,id={name},host=127.0.0.1,port={port},server=on,wait=off")
         };
-        let screen = format!("{},logfile={SCREEN_LOG},logappend=on", port("screen", SCREEN_PORT));
+        let screen = format!(
+            "{},logfile={SCREEN_LOG},logappend=on",
+            port("screen", SCREEN_PORT)
+        );
         let console = port("console", CONSOLE_PORT);
         let commands = format!("tcp:127.0.0.1:{COMMAND_PORT},server=on,wait=off");
         let kernel = format!("{BUILT}/kernel");
@@ -151,7 +154,9 @@ impl Machine {
              done"
         );
         let up = self.hull.exec("root", &["bash", "-c", &script]).await?;
-        up.success().map(drop).context("switching the virtual Pi on")
+        up.success()
+            .map(drop)
+            .context("switching the virtual Pi on")
     }
 
     /// Pulls the power: the machine has no time for anything.
@@ -215,7 +220,9 @@ impl Machine {
     /// # Errors
     /// When the console does not answer.
     pub async fn boot_id(&self) -> Result<String> {
-        let id = self.at_console("cat /proc/sys/kernel/random/boot_id").await?;
+        let id = self
+            .at_console("cat /proc/sys/kernel/random/boot_id")
+            .await?;
         Ok(id.trim().to_owned())
     }
 
@@ -265,9 +272,7 @@ impl Machine {
         eventually("another boot of the virtual Pi", limit, || async {
             let asked = "cat /proc/sys/kernel/random/boot_id";
             Ok(match self.console(asked, Duration::from_secs(2)).await {
-                Ok(output) if output.code == 0 && output.stdout.trim() != before => {
-                    Look::Done(())
-                }
+                Ok(output) if output.code == 0 && output.stdout.trim() != before => Look::Done(()),
                 Ok(_) => Look::NotYet("the old boot goes on".to_owned()),
                 Err(error) => Look::NotYet(format!("{error:#}")),
             })
@@ -312,9 +317,13 @@ impl Machine {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .context("reading the host's clock")?;
-        self.at_console(&format!("date -s @{}.{:03}", now.as_secs(), now.subsec_millis()))
-            .await
-            .map(drop)
+        self.at_console(&format!(
+            "date -s @{}.{:03}",
+            now.as_secs(),
+            now.subsec_millis()
+        ))
+        .await
+        .map(drop)
     }
 
     /// How far the machine's clock is from the host's.
@@ -335,9 +344,15 @@ impl Machine {
     /// be had says why.
     pub async fn evidence(&self) -> Vec<(&'static str, String)> {
         const LOOKS: [(&str, &str); 4] = [
-            ("pi-journal.txt", "journalctl --no-pager --output=short-precise --lines=3000"),
+            (
+                "pi-journal.txt",
+                "journalctl --no-pager --output=short-precise --lines=3000",
+            ),
             ("pi-ruleset.txt", "nft list ruleset"),
-            ("pi-network.txt", "ip addr; ip route; ip -6 route; ss -tunap; cat /etc/resolv.conf"),
+            (
+                "pi-network.txt",
+                "ip addr; ip route; ip -6 route; ss -tunap; cat /etc/resolv.conf",
+            ),
             (
                 "pi-state.txt",
                 "date; uptime; systemctl --failed --no-pager; systemctl list-timers --no-pager; \
