@@ -1,7 +1,7 @@
 //! Three networks in containers, with real programs on them, and what is needed to judge them.
 //!
 //! Modules in reading order: the engine, the map, the machines on it, then sending and judging.
-//! What is proven with it stands in `scenarios/`.
+//! What is proven with it stands in `scenarios/`, and in `pi/` what takes an emulated machine.
 
 pub mod artifacts;
 pub mod diagnostics;

@@ -31,7 +31,7 @@ pub const BLANK: &str = "blank";
 
 /// How long the machine may take from power to SSH, however busy the host is. What is promised on
 /// an idle host is another, shorter time.
-pub const BOOT: Duration = Duration::from_secs(400);
+pub const BOOT: Duration = Duration::from_secs(900);
 
 /// The machines and everything known about them.
 pub struct PiLab {
@@ -99,6 +99,7 @@ impl PiLab {
             .virtual_pi
             .clone()
             .context("start the lab with `cargo xtask lab --tier vm`")?;
+        access::forget_others(&built.access, engine).await?;
         let topology = Topology::create(engine).await?;
         steps.done("networks");
         let (wan, dmz, lan) = (&topology.wan, &topology.dmz, &topology.lan);

@@ -14,6 +14,7 @@ use crate::artifacts::VirtualPi;
 use crate::engine::Engine;
 use crate::node::Output;
 use crate::site_file;
+use crate::sweep::{belongings, lives};
 use crate::topology::{BASTION, Topology};
 
 /// What the Pi is called in the site file and by OpenSSH.
@@ -115,6 +116,20 @@ impl Access {
             stderr: String::from_utf8_lossy(&ended.stderr).into_owned(),
         })
     }
+}
+
+/// Removes the folders of labs of which nothing stands any more.
+///
+/// # Errors
+/// When the engine cannot be asked. A folder that cannot be removed only takes room.
+pub async fn forget_others(home: &Path, engine: &Engine) -> Result<()> {
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        let owner = entry.file_name().to_string_lossy().into_owned();
+        if !lives(&owner) && belongings(engine, &owner).await?.is_empty() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 struct SshConfig {
