@@ -32,12 +32,14 @@ use std::sync::LazyLock;
 pub use render::{Rendered, RenderedFile};
 pub use secrets::Secrets;
 
-/// The project's version and the git hash that it was built from, `0.1.0 (1a2b3c4d)`.
+/// The project's version and the git hash of what this was built from, `0.1.0 (1a2b3c4d)`.
 pub static VERSION: LazyLock<String> = LazyLock::new(|| {
-    // xtask names the hash; a build by hand has none.
     let version = env!("CARGO_PKG_VERSION");
-    match option_env!("SHELLY_BASTION_GIT") {
-        Some(hash) => format!("{version} ({hash})"),
-        None => version.to_owned(),
+    // `cargo xtask deploy` names the hash when it starts the program: compiled in, each commit
+    // would build the whole crate anew.
+    let hash = std::env::var("SHELLY_BASTION_GIT").unwrap_or_default();
+    if hash.is_empty() || hash.len() > 40 || !hash.chars().all(|c| c.is_ascii_hexdigit()) {
+        return version.to_owned();
     }
+    format!("{version} ({hash})")
 });

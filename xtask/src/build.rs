@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::images::Image;
 use crate::run::{Run, step};
 use crate::workspace::{PI, SERVER, Workspace};
-use crate::{base_image, cross};
+use crate::{base_image, cross, version};
 
 /// The C library of the oldest system that the bastion is meant for: Debian 12's cross library
 /// asks for 2.34, Raspberry Pi OS bookworm has 2.36.
@@ -26,6 +26,16 @@ pub(crate) struct Build {
     /// A tar file to make the base image from: a saved Debian 12 image or its root file system.
     #[arg(long, value_name = "FILE")]
     base_tar: Option<PathBuf>,
+}
+
+impl Build {
+    /// One package, without a word about anything else.
+    pub(crate) fn only(package: Package) -> Build {
+        Build {
+            only: Some(package),
+            base_tar: None,
+        }
+    }
 }
 
 /// A package with programs for other machines.
@@ -86,6 +96,15 @@ impl Package {
             Package::Actors => "actors",
         }
     }
+
+    /// Where the package's first program is, or will be.
+    pub(crate) fn program(self, workspace: &Workspace) -> Result<PathBuf> {
+        let mut programs = chosen(Some(self));
+        let first = programs.next();
+        first
+            .map(|program| program.path(workspace))
+            .with_context(|| format!("package {} has no program", self.name()))
+    }
 }
 
 impl Program {
@@ -140,6 +159,9 @@ pub(crate) fn compile(
         let mut command = cross::command(workspace, cross.clone(), engine)?;
         command.args(["build", "--release", "--locked", "--target", target]);
         command.arg("--target-dir").arg(workspace.cross_target());
+        if let Some(hash) = version::of(workspace, version::BASTION) {
+            command.env(version::VARIABLE, hash);
+        }
         for package in [Package::Bastion, Package::Collector, Package::Actors] {
             if programs.iter().any(|program| program.package == package) {
                 command.args(["--package", package.name()]);

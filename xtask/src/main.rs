@@ -4,6 +4,7 @@
 mod base_image;
 mod build;
 mod cross;
+mod deploy;
 mod doctor;
 mod elf;
 mod engine;
@@ -12,6 +13,7 @@ mod lab;
 mod run;
 mod test;
 mod virtual_pi;
+mod version;
 mod workspace;
 
 use std::process::ExitCode;
@@ -59,6 +61,12 @@ enum Command {
     /// Sets up and builds what is missing first. Everything after `--` goes to the scenarios as to
     /// any test program.
     Lab(lab::Lab),
+    /// Turn a machine with SSH into a bastion, and keep it one: `deploy pi`, `deploy status`, ….
+    ///
+    /// Builds the Pi's program where its sources changed, and hands everything else over to the
+    /// program `deploy`; `cargo xtask deploy --help` is its manual, with exit codes of its own.
+    #[command(disable_help_flag = true)]
+    Deploy(deploy::Deploy),
     /// Run format check, clippy, all tests, and then the lab.
     Test(test::Test),
 }
@@ -71,6 +79,9 @@ fn main() -> ExitCode {
         (Ok(workspace), Command::Doctor(args)) => (doctor::run(&workspace, args), 2),
         (Ok(workspace), Command::Build(args)) => {
             (build::run(&workspace, args).map(|()| ExitCode::SUCCESS), 1)
+        }
+        (Ok(workspace), Command::Deploy(args)) => {
+            (deploy::run(&workspace, args).map(|never| match never {}), 1)
         }
         (Ok(workspace), Command::Lab(args)) => (lab::run(&workspace, &args), 2),
         (Ok(workspace), Command::Test(args)) => (test::run(&workspace, &args), 2),
@@ -156,5 +167,10 @@ mod tests {
             Err(clap::error::ErrorKind::InvalidValue),
         );
         check("test --no-lab", Ok("no_lab: true"));
+        check(
+            "deploy pi --dry-run --help",
+            Ok("args: [\"pi\", \"--dry-run\", \"--help\"]"),
+        );
+        check("deploy --help", Ok("args: [\"--help\"]"));
     }
 }
