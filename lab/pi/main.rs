@@ -2,8 +2,13 @@
 //! other: there is one machine, and emulators side by side only ruin each other.
 
 mod deployed;
+mod interrupted;
 mod listing;
+mod lockout;
 mod machine;
+mod power;
+mod running;
+mod second;
 mod stage;
 
 use std::process::ExitCode;
@@ -16,5 +21,13 @@ fn main() -> ExitCode {
 
 /// The machine itself first: when that does not work, nothing else is worth looking at.
 fn all() -> Vec<Scenario> {
-    [machine::scenarios()].into_iter().flatten().collect()
+    [
+        machine::scenarios(),
+        lockout::scenarios(),
+        interrupted::scenarios(),
+        power::scenarios(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
