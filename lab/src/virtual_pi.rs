@@ -6,6 +6,7 @@
 
 pub mod access;
 mod console;
+mod evidence;
 pub mod machine;
 
 use std::fs;

@@ -53,7 +53,7 @@ cp kernel-tree/bin/busybox initrd-tree/bin/busybox
 cp "$RECIPE/init" initrd-tree/init
 chmod 0755 initrd-tree/init initrd-tree/bin/busybox
 : > initrd-tree/modules/order
-for wanted in virtio_mmio virtio_blk ext4; do
+for wanted in virtio_mmio virtio_blk virtio_console virtio_rng virtio_net ext4; do
     modprobe --dirname tree --set-version "$version" --show-depends "$wanted" | while read -r verb file rest; do
         [ "$verb" = insmod ] || continue
         name=$(basename "$file")

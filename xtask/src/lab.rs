@@ -265,7 +265,10 @@ fn build_programs(
         command.run()?;
         if lab.tier == Tier::Vm {
             // The deployer, which the scenarios start.
-            workspace.cargo().args(["build", "--package", "deploy"]).run()?;
+            workspace
+                .cargo()
+                .args(["build", "--package", "deploy"])
+                .run()?;
         }
         Ok(())
     })?;

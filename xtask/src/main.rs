@@ -144,10 +144,15 @@ mod tests {
         check("lab clean", Ok("action: Some(Clean)"));
         check(
             "lab --tier vm pi::boots --full --seed 7 -- --skip x",
-            Ok("tier: Vm|full: true|seed: Some(7)|filter: Some(\"pi::boots\")|more: [\"--skip\", \"x\"]"),
+            Ok(
+                "tier: Vm|full: true|seed: Some(7)|filter: Some(\"pi::boots\")|more: [\"--skip\", \"x\"]",
+            ),
         );
         check("lab up --tier vm", Ok("action: Some(Up|tier: Vm"));
-        check("lab --tier cloud", Err(clap::error::ErrorKind::InvalidValue));
+        check(
+            "lab --tier cloud",
+            Err(clap::error::ErrorKind::InvalidValue),
+        );
         check(
             "lab --nonsense",
             Err(clap::error::ErrorKind::UnknownArgument),
