@@ -51,6 +51,16 @@ pub struct Options<'a> {
 /// When the folder is damaged, the machine is not ready for it, or a step fails without a way
 /// back; the message names the step.
 pub fn run(host: &Host, folder: &Path, options: &Options<'_>) -> Result<ExitCode> {
+    process::lead_a_group();
+    let outcome = apply(host, folder, options)?;
+    say::answer(&outcome, options.json)
+}
+
+/// Puts a folder in place, and says how that ended.
+///
+/// # Errors
+/// As for [`run`].
+pub(crate) fn apply(host: &Host, folder: &Path, options: &Options<'_>) -> Result<Outcome> {
     // What is damaged is refused before an earlier run is tidied up after.
     Bundle::read(folder).with_context(|| format!("reading {}", folder.display()))?;
     let id = match options.release {
@@ -59,25 +69,22 @@ pub fn run(host: &Host, folder: &Path, options: &Options<'_>) -> Result<ExitCode
     };
     release::check_id(&id)?;
     let _alone = host.lock()?;
-    process::lead_a_group();
     let repaired = transaction::repair(host)?;
     let mut change = Change::of(host, folder)?;
     is_ready(&change)?;
     if change.plan.is_empty() {
-        let outcome = Outcome {
+        return Ok(Outcome {
             release: release::in_place(host)?.unwrap_or(id),
             reason: repaired.unwrap_or_default(),
             ..outcome(State::Nothing, &change)
-        };
-        return say::answer(&outcome, options.json);
+        });
     }
     change.plan.repairs.extend(repaired);
     release::save(host, &id, folder, &change.bundle).context("keeping the release")?;
-    let outcome = match options.confirm_within {
-        None => for_good(host, &change, &id, options)?,
-        Some(window_s) => with_a_way_back(host, &change, &id, window_s, options)?,
-    };
-    say::answer(&outcome, options.json)
+    match options.confirm_within {
+        None => for_good(host, &change, &id, options),
+        Some(window_s) => with_a_way_back(host, &change, &id, window_s, options),
+    }
 }
 
 /// What only packages bring must be there before the first change.
@@ -234,6 +241,3 @@ pub(crate) fn applied(host: &Host) -> Result<Option<String>> {
         .map(|content| String::from_utf8(content).context("reading the applied manifest"))
         .transpose()
 }
-
-#[cfg(test)]
-mod tests;

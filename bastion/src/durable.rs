@@ -24,7 +24,8 @@ pub(crate) fn write_beside(
     owner: Owner,
 ) -> Result<()> {
     if let Some(folder) = target.parent() {
-        make_folder(host, folder, 0o755)?;
+        make_folder(host, folder, 0o755)
+            .with_context(|| format!("writing {}", target.display()))?;
     }
     let path = beside(target);
     remove(host, &path)?;

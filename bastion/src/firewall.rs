@@ -67,6 +67,18 @@ pub fn differences(host: &Host, ruleset: &Value) -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// Removes the reference that a run left which was ended while it compared. It filters nothing.
+///
+/// # Errors
+/// When nft cannot be run.
+pub(crate) fn remove_reference(host: &Host) -> Result<()> {
+    if list(host, REFERENCE)?.is_some() {
+        nft(host, &["delete", "table", "inet", REFERENCE], None)
+            .context("removing the reference table")?;
+    }
+    Ok(())
+}
+
 /// Commands that bring the loaded table back as it is now; none when it is not loaded. What a
 /// set learnt while it ran is left out: it would be out of date.
 ///

@@ -4,7 +4,7 @@
 //! The same was asked before the change, so that a fault that was there already is not blamed on
 //! it. What follows from the answer is left to [`crate::apply`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use site::answer::{Report, Verdict};
 use site::manifest::{Manifest, UnitState};
@@ -47,7 +47,7 @@ pub(crate) fn before(host: &Host) -> Baseline {
 
 /// Asks after the change, until it is healthy or patience is over. The lock must be held.
 pub(crate) fn after(host: &Host, manifest: &Manifest, before: &Baseline) -> Health {
-    let start = Instant::now();
+    let end = host.system().now() + PATIENCE;
     let names: Vec<&str> = manifest
         .units
         .iter()
@@ -55,12 +55,12 @@ pub(crate) fn after(host: &Host, manifest: &Manifest, before: &Baseline) -> Heal
         .map(|unit| unit.name.as_str())
         .collect();
     loop {
-        let (steady, mut faults) = steady(host, &names, start);
+        let (steady, mut faults) = steady(host, &names, end);
         let report = verify::report(host);
         faults.extend(blamed(before, &report));
         // While we asked the broker, somebody may have fallen over.
         faults.extend(moved(&names, &steady, &look(host, &names)));
-        if faults.is_empty() || start.elapsed() > PATIENCE {
+        if faults.is_empty() || host.system().now() > end {
             faults.sort();
             faults.dedup();
             return Health { report, faults };
@@ -71,7 +71,7 @@ pub(crate) fn after(host: &Host, manifest: &Manifest, before: &Baseline) -> Heal
 
 /// Waits until all units run and nobody is started afresh any more, and says who is not steady
 /// when patience is over.
-fn steady(host: &Host, names: &[&str], start: Instant) -> (Vec<Unit>, Vec<String>) {
+fn steady(host: &Host, names: &[&str], end: Duration) -> (Vec<Unit>, Vec<String>) {
     let mut looks = 1;
     let mut last = look(host, names);
     loop {
@@ -87,7 +87,7 @@ fn steady(host: &Host, names: &[&str], start: Instant) -> (Vec<Unit>, Vec<String
         } else {
             1
         };
-        if start.elapsed() > PATIENCE {
+        if host.system().now() > end {
             faults.extend(moved);
             return (now, faults);
         }
@@ -147,6 +147,3 @@ fn blamed(before: &Baseline, after: &Report) -> Vec<String> {
     }
     found
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,6 +7,8 @@ pub mod apply;
 pub mod bundle;
 pub mod cli;
 mod durable;
+#[cfg(test)]
+mod fake;
 pub mod firewall;
 mod health;
 pub mod history;

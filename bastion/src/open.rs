@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use site::answer::Event;
-use site::flow::{Match, Policy};
+use site::flow::{CONSOLE_RULE_V4, CONSOLE_RULE_V6, CONSOLE_SET_V4, CONSOLE_SET_V6, Match, Policy};
 use site::manifest::{FLOWS_PATH, TABLE};
 use tracing::{info, warn};
 
@@ -23,9 +23,9 @@ use crate::host::{Host, read_text};
 use crate::{durable, firewall, history, release, say};
 
 /// The sets of the loaded table, for IPv4 and IPv6.
-const SETS: [&str; 2] = ["console_v4", "console_v6"];
-/// The rules that say what the LAN is.
-const LAN_RULES: [&str; 2] = ["refuse-lan-v4", "refuse-lan-v6"];
+const SETS: [&str; 2] = [CONSOLE_SET_V4, CONSOLE_SET_V6];
+/// The rules that name who may be let in.
+const RULES: [&str; 2] = [CONSOLE_RULE_V4, CONSOLE_RULE_V6];
 const LONGEST: Duration = Duration::from_secs(3600);
 /// For how long the file on the boot partition opens.
 const BY_FILE: Duration = Duration::from_secs(600);
@@ -97,21 +97,24 @@ fn open(host: &Host, time: Duration, by: &str) -> Result<()> {
     Ok(())
 }
 
-/// The networks that the policy keeps the bastion out of are the LAN.
+/// The networks that the policy would let in.
 fn lan(host: &Host) -> Result<Vec<IpNet>> {
     let policy: Policy = serde_json::from_str(&read_text(&host.path(FLOWS_PATH))?)
         .context("reading the flow list")?;
     let rules = policy.rules.into_iter();
     let networks: Vec<IpNet> = rules
-        .filter(|rule| LAN_RULES.contains(&rule.name.as_str()))
+        .filter(|rule| RULES.contains(&rule.name.as_str()))
         .flat_map(|rule| rule.matches)
         .filter_map(|condition| match condition {
-            Match::Destination(networks) => Some(networks),
+            Match::Source(networks) => Some(networks),
             _ => None,
         })
         .flatten()
         .collect();
-    ensure!(!networks.is_empty(), "the flow list names no LAN");
+    ensure!(
+        !networks.is_empty(),
+        "the flow list names nobody who may be let in; apply a newer release first"
+    );
     Ok(networks)
 }
 
@@ -186,6 +189,3 @@ fn log(words: &str) {
         info!("no journal takes this line: {error}");
     }
 }
-
-#[cfg(test)]
-mod tests;

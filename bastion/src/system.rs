@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{Read, Write as _};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -115,6 +116,12 @@ pub trait System: fmt::Debug + Send + Sync {
     /// Adds what has to be asked over the network: listeners, logins, what the broker lets pass.
     fn ask_network(&self, host: &Host, report: &mut Report) {
         network::ask(host, report);
+    }
+
+    /// A clock that nobody sets, for time limits.
+    fn now(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
     }
 
     /// Waits between two looks at something.

@@ -39,6 +39,10 @@ use record::{BACK, DONE, Found, Record, WAITING};
 /// # Errors
 /// When another release waits, or none, or the machine cannot be changed.
 pub fn confirm(host: &Host, id: &str, json: bool) -> Result<ExitCode> {
+    say::answer(&confirmed(host, id)?, json)
+}
+
+fn confirmed(host: &Host, id: &str) -> Result<Outcome> {
     release::check_id(id)?;
     let _alone = host.lock()?;
     finish(host)?;
@@ -62,18 +66,18 @@ pub fn confirm(host: &Host, id: &str, json: bool) -> Result<ExitCode> {
         State::Back => "nobody confirmed it in time".to_owned(),
         _ => String::new(),
     };
-    say::answer(
-        &Outcome {
+    Ok(Outcome {
+        format: answer::FORMAT,
+        release: id.to_owned(),
+        state,
+        reason,
+        seconds_left: None,
+        plan: Plan {
             format: answer::FORMAT,
-            release: id.to_owned(),
-            state,
-            reason,
-            seconds_left: None,
-            plan: Plan::default(),
-            verify: None,
+            ..Plan::default()
         },
-        json,
-    )
+        verify: None,
+    })
 }
 
 /// What became of a release that does not wait: asking twice is no mistake.
@@ -109,7 +113,7 @@ pub fn run(host: &Host, at_boot: bool) -> Result<ExitCode> {
     finish(host)?;
     match go_back(host, reason, at_boot)? {
         None => {
-            say::line("nothing waits for a confirmation");
+            info!("nothing waits for a confirmation");
             Ok(ExitCode::SUCCESS)
         }
         Some((State::Back, _)) => Ok(ExitCode::SUCCESS),

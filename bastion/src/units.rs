@@ -192,10 +192,14 @@ fn action(entry: &UnitEntry, unit: &Unit, files: &Files<'_>) -> Option<UnitActio
     }
 }
 
-/// Whether systemd has to read its units again.
+/// Whether systemd has to read its units again, or its own settings, which lie beside them
+/// (`system.conf.d`).
 pub(crate) fn must_be_read(files: &Files<'_>) -> bool {
-    let folder = format!("{UNITS_FOLDER}/");
-    files.unfinished || files.changed.iter().any(|path| path.starts_with(&folder))
+    files.unfinished
+        || files
+            .changed
+            .iter()
+            .any(|path| path.starts_with(UNITS_FOLDER))
 }
 
 /// Stops the units whose files go: to be called before the files are removed.
@@ -257,6 +261,3 @@ pub(crate) fn carry_out(
 fn names(manifest: &Manifest, name: &str) -> bool {
     manifest.units.iter().any(|unit| unit.name == name)
 }
-
-#[cfg(test)]
-mod tests;

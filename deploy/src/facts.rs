@@ -242,6 +242,8 @@ pub struct Facts {
     pub addresses: Vec<Address>,
     /// Its default routes.
     pub routes: Vec<Route>,
+    /// Whom it asks for names, from `/etc/resolv.conf`.
+    pub resolvers: Vec<IpAddr>,
     /// Where our connection comes from, and the address and port it came to.
     pub ssh_from: Option<(IpAddr, IpAddr, u16)>,
     /// Ports on which the SSH server is told to listen.

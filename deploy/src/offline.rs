@@ -238,7 +238,7 @@ impl Root {
         if total == 0 {
             bail!("apt fetched nothing, although packages are missing there");
         }
-        Ok(tar.into_inner().context("packing packages")?)
+        tar.into_inner().context("packing packages")
     }
 }
 

@@ -63,6 +63,8 @@ pub fn allow_passwords(plan: &Plan, rotation: bool) -> Result<(), PasswordsChang
     Err(PasswordsChange(plan.accounts.password.clone()))
 }
 
+/// The unit on which every meter hangs.
+const BROKER: &str = "mosquitto.service";
 /// Things of one kind that are listed by name.
 const MOST_LISTED: usize = 200;
 
@@ -80,7 +82,7 @@ pub fn show(plan: &Plan, against: Against<'_>) -> Shown {
             text.push_str(title);
             text.push('\n');
             for line in lines {
-                text.push_str(&format!("  {line}"));
+                text.push_str(format!("  {line}").trim_end());
                 text.push('\n');
             }
             text.push('\n');
@@ -95,7 +97,7 @@ pub fn show(plan: &Plan, against: Against<'_>) -> Shown {
         bounded(&plan.packages, package),
     );
     section("Files", files::lines(&plan.files, &against));
-    section("What runs", bounded(&plan.units, unit));
+    section("What runs", units(&plan.units));
     section(
         "Accounts of the broker",
         accounts(&plan.accounts, against.site),
@@ -172,26 +174,55 @@ fn package(package: &PackageChange) -> String {
     }
 }
 
-/// What a change means for meters and readers hangs on the broker alone.
-fn unit(unit: &UnitChange) -> String {
-    let name = clean::line(&unit.name);
-    let broker = unit.name == "mosquitto.service";
-    match unit.action {
-        UnitAction::Start => format!("{name} starts, now and at every boot"),
-        UnitAction::Enable => format!("{name} starts at every boot from now on; it runs already"),
-        UnitAction::Restart if broker => {
-            format!("{name} restarts: every meter and reader is disconnected for some seconds")
-        }
-        UnitAction::Restart => format!("{name} restarts: no meter is disconnected"),
-        UnitAction::Reload if broker => {
-            format!("{name} reads its accounts again: nobody is disconnected")
-        }
-        UnitAction::Reload => format!("{name} reads its settings again: nobody is disconnected"),
-        UnitAction::Stop if broker => {
-            format!("{name} stops for good: every meter and reader is disconnected")
-        }
-        UnitAction::Stop => format!("{name} stops, and cannot start again (masked)"),
+/// What a change means for meters and readers hangs on the broker alone, so that has its own line.
+fn units(changes: &[UnitChange]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for change in changes.iter().filter(|change| change.name == BROKER) {
+        lines.push(match change.action {
+            UnitAction::Start => format!("{BROKER} starts, now and at every boot"),
+            UnitAction::Enable => {
+                format!("{BROKER} starts at every boot from now on; it runs already")
+            }
+            UnitAction::Restart => {
+                format!(
+                    "{BROKER} restarts: every meter and reader is disconnected for some seconds"
+                )
+            }
+            UnitAction::Reload => {
+                format!("{BROKER} reads its accounts again: nobody is disconnected")
+            }
+            UnitAction::Stop => {
+                format!("{BROKER} stops for good: every meter and reader is disconnected")
+            }
+        });
     }
+    for (action, words) in [
+        (UnitAction::Start, "start, now and at every boot:"),
+        (
+            UnitAction::Enable,
+            "start at every boot from now on, and run already:",
+        ),
+        (
+            UnitAction::Restart,
+            "restart, and no meter is disconnected:",
+        ),
+        (
+            UnitAction::Reload,
+            "read their settings again, and nobody is disconnected:",
+        ),
+        (UnitAction::Stop, "stop, and cannot start again (masked):"),
+    ] {
+        let names: Vec<&str> = changes
+            .iter()
+            .filter(|change| change.action == action && change.name != BROKER)
+            .map(|change| change.name.as_str())
+            .collect();
+        if !names.is_empty() {
+            lines.push(words.to_owned());
+            lines.extend(bounded(&names, |name| format!("  {}", clean::line(name))));
+        }
+    }
+    lines
 }
 
 fn accounts(change: &AccountChange, site: &Site) -> Vec<String> {

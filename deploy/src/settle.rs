@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use site::answer::{Outcome, State, Status};
 use tokio::time::Instant;
 
@@ -41,12 +41,23 @@ pub async fn settle(
     let window = Duration::from_secs(within);
     let outcome = match applied {
         Ok(outcome) => outcome,
-        // It refused, or ended with an error: nobody can say better than its status.
+        // It ended by itself, so what it had begun is undone already.
+        Err(error @ (PiError::Failed { .. } | PiError::Answer { .. })) => {
+            steps.remark(&error.to_string());
+            return Err(standing(
+                steps,
+                fresh,
+                "it did not come to a change that holds",
+                start + window,
+            )
+            .await);
+        }
+        // Cut off: nobody can say better than its status. It does not answer while it changes.
         Err(error) => {
             steps.remark(&format!("no answer: {error}"));
-            steps.remark("asking over a new connection how it stands");
-            let Some(waiting) = still_waits(steps, fresh, release, start + window).await? else {
-                return gone_back(steps, fresh, &error.to_string(), start + window + GRACE).await;
+            let Some(waiting) = still_waits(steps, fresh, release, start + window).await else {
+                let why = "the answer was lost, and nothing waits for a confirmation";
+                return Err(gone_back(steps, fresh, why, start + window + GRACE).await);
             };
             waiting
         }
@@ -78,7 +89,7 @@ pub async fn settle(
         }
         Err(why) => {
             drop(step);
-            gone_back(steps, fresh, &why, deadline + GRACE).await
+            Err(gone_back(steps, fresh, &why, deadline + GRACE).await)
         }
     }
 }
@@ -97,7 +108,10 @@ async fn confirm(
             .confirm(release, left.min(PATIENCE).max(Duration::from_secs(1)))
             .await
         {
-            Ok(outcome) if outcome.state == State::Confirmed => return Ok(outcome),
+            // Nothing was left to do when an earlier try got through and its answer did not.
+            Ok(outcome) if matches!(outcome.state, State::Confirmed | State::Nothing) => {
+                return Ok(outcome);
+            }
             Ok(outcome) => return Err(format!("not confirmed: {}", reason(&outcome))),
             // The machine was reached, and what it said will not change.
             Err(error @ (PiError::Failed { .. } | PiError::Answer { .. })) => {
@@ -122,10 +136,10 @@ async fn still_waits(
     fresh: Fresh<'_>,
     release: Option<&str>,
     deadline: Instant,
-) -> Result<Option<Outcome>> {
+) -> Option<Outcome> {
     let step = steps.begin("look");
-    let Some(status) = reach(&step, fresh, deadline).await else {
-        return Ok(None);
+    let Seen::Status(status) = reach(&step, fresh, deadline, deadline).await? else {
+        return None;
     };
     let waiting = status
         .waiting
@@ -135,7 +149,7 @@ async fn still_waits(
     } else {
         "nothing waits for a confirmation"
     });
-    Ok(waiting.map(|(release, left)| Outcome {
+    waiting.map(|(release, left)| Outcome {
         format: status.format,
         release,
         state: State::Waiting,
@@ -143,62 +157,86 @@ async fn still_waits(
         seconds_left: Some(left),
         plan: site::answer::Plan::default(),
         verify: None,
-    }))
+    })
 }
 
-/// Waits for the bastion to be back, says which state is in place, and fails.
-async fn gone_back(
-    steps: &Steps,
-    fresh: Fresh<'_>,
-    why: &str,
-    back_at: Instant,
-) -> Result<Outcome> {
-    let left = back_at.saturating_duration_since(Instant::now());
+/// Waits for the bastion to be back, and says which state is in place.
+async fn gone_back(steps: &Steps, fresh: Fresh<'_>, why: &str, back_at: Instant) -> anyhow::Error {
+    let left = back_at.saturating_duration_since(Instant::now()).as_secs();
     steps.remark(&format!(
-        "{why}\nThe bastion goes back to the state before by itself, within {} s; waiting for it.",
-        left.as_secs()
+        "{why}\nThe bastion goes back to the state before by itself, within {left} s; waiting for it."
     ));
+    standing(steps, fresh, "not confirmed", back_at).await
+}
+
+/// Says which state is in place, as soon as nothing waits there, or at `deadline`.
+async fn standing(steps: &Steps, fresh: Fresh<'_>, why: &str, deadline: Instant) -> anyhow::Error {
     let step = steps.begin("back");
-    let status = loop {
-        let status = reach(&step, fresh, back_at + LAST_LOOK).await;
-        match &status {
+    let seen = loop {
+        let seen = reach(&step, fresh, deadline, deadline + LAST_LOOK).await;
+        let left = match &seen {
+            Some(Seen::Status(status)) => status.waiting.as_ref().map(|(_, left)| *left),
+            _ => None,
+        };
+        match left {
             // Its window still runs; soon it is back.
-            Some(Status {
-                waiting: Some((_, left)),
-                ..
-            }) if Instant::now() < back_at => {
-                tokio::time::sleep(Duration::from_secs((*left).clamp(1, 5))).await;
+            Some(left) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_secs(left.clamp(1, 5))).await;
             }
-            _ => break status,
+            _ => break seen,
         }
     };
-    let Some(status) = status else {
+    let Some(seen) = seen else {
         drop(step);
-        bail!(
-            "SSH did not come back. Go to its own screen: `sudo bastion status` tells how it stands, and \
-             `sudo bastion open --for 10m` lets the LAN in; a restart brings the state before back, too"
+        return anyhow!(
+            "{why}, and no status came back. If SSH does not answer, go to its own screen: `sudo bastion \
+             status` tells how it stands, and `sudo bastion open --for 10m` lets the LAN in; a restart \
+             brings the state before back, too"
         );
     };
-    let place = status.release.as_deref().map_or_else(
-        || "the state before the first release".to_owned(),
-        |release| format!("release {}", shown::line(release)),
-    );
-    if let Some((release, left)) = &status.waiting {
+    let (waiting, release) = match &seen {
+        Seen::Status(status) => (&status.waiting, status.release.as_deref()),
+        Seen::NoProgram => (&None, None),
+    };
+    if let Some((release, left)) = waiting {
         drop(step);
-        bail!(
-            "release {} still waits there for {left} s, and nobody confirms it; then it goes back",
+        return anyhow!(
+            "{why}: release {} still waits there for {left} s, and nobody confirms it; then it goes back",
             shown::line(release)
         );
     }
+    let place = release.map_or_else(
+        || "the state before the first release".to_owned(),
+        |release| format!("release {}", shown::line(release)),
+    );
     step.done(&format!("SSH answers; in place is {place}"));
-    bail!("not confirmed; in place is {place}")
+    anyhow!("{why}; in place is {place}")
 }
 
-/// The status, as soon as somebody answers.
-async fn reach(step: &Step, fresh: Fresh<'_>, deadline: Instant) -> Option<Status> {
+/// What was found over a new connection.
+enum Seen {
+    Status(Box<Status>),
+    /// SSH answers, and there is no program of ours.
+    NoProgram,
+}
+
+/// The status, as soon as somebody answers. Until `patient_until` a program that is not there may
+/// still come.
+async fn reach(
+    step: &Step,
+    fresh: Fresh<'_>,
+    patient_until: Instant,
+    deadline: Instant,
+) -> Option<Seen> {
     loop {
         match fresh.status(PATIENCE).await {
-            Ok(status) => return Some(status),
+            Ok(status) => return Some(Seen::Status(Box::new(status))),
+            // Going back from the first release takes the program away, too.
+            Err(PiError::Failed { said, .. })
+                if said.contains("not found") && Instant::now() >= patient_until =>
+            {
+                return Some(Seen::NoProgram);
+            }
             Err(error) => step.at(&error.to_string()),
         }
         if Instant::now() >= deadline {

@@ -12,8 +12,8 @@ mod images;
 mod lab;
 mod run;
 mod test;
-mod virtual_pi;
 mod version;
+mod virtual_pi;
 mod workspace;
 
 use std::process::ExitCode;

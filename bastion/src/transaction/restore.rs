@@ -47,6 +47,7 @@ pub(super) fn restore(host: &Host, record: &Record, at_boot: bool) -> Vec<String
             stop(host, record, |unit| unit.action != UnitAction::Enable);
         }
         faults.note("firewall", rules(host, record));
+        faults.note("firewall", firewall::remove_reference(host));
         stop(host, record, |unit| !unit.active);
     }
     let last = |file: &&FileBefore| [APPLIED_PATH, IN_PLACE_PATH].contains(&file.path.as_str());
@@ -58,10 +59,6 @@ pub(super) fn restore(host: &Host, record: &Record, at_boot: bool) -> Vec<String
             }
             Err(error) => faults.note(&file.path, Err(error)),
         }
-    }
-    for folder in record.folders.iter().rev() {
-        // What somebody else put there stays.
-        let _ = fs::remove_dir(host.path(folder));
     }
     match links(host, record) {
         Ok(changed) => units_changed |= changed,
@@ -81,6 +78,10 @@ pub(super) fn restore(host: &Host, record: &Record, at_boot: bool) -> Vec<String
         if faults.0.is_empty() {
             faults.note(&file.path, self::file(host, file).map(drop));
         }
+    }
+    for folder in record.folders.iter().rev() {
+        // What somebody else put there stays.
+        let _ = fs::remove_dir(host.path(folder));
     }
     faults.0
 }

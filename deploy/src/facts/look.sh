@@ -55,7 +55,7 @@ units() {
     run systemctl show --property=Id,LoadState,ActiveState,UnitFileState \
         docker.service containerd.service ufw.service firewalld.service nftables.service \
         netfilter-persistent.service NetworkManager.service dhcpcd.service \
-        systemd-networkd.service networking.service connman.service \
+        systemd-networkd.service networking.service connman.service systemd-resolved.service \
         systemd-timesyncd.service chrony.service ntp.service ntpsec.service openntpd.service \
         mosquitto.service unattended-upgrades.service ssh.service ssh.socket dropbear.service
 }
@@ -101,6 +101,9 @@ locks() {
         ! grep -q ":$inode " /proc/locks || echo "$lock"
     done
 }
+# A host of containers has hundreds of other lines, which would push these out.
+addresses() { run ip -o addr show | grep -v ': veth'; }
+routes() { run ip "$@" route show | grep '^default'; }
 sshd_settings() {
     if settings=$(root sshd -T); then
         echo "$settings" |
@@ -120,7 +123,7 @@ manifest() { root head -c 8192 /etc/shelly-bastion/manifest.json | grep -E '^ {0
 transaction() { root ls -1 /var/lib/shelly-bastion/transaction; }
 staging() { root ls -1 /run/shelly-bastion/incoming; }
 users() {
-    for user in _apt mosquitto systemd-timesync; do
+    for user in _apt mosquitto systemd-timesync systemd-resolve; do
         run getent passwd "$user" | cut -d: -f1
     done
 }
@@ -166,9 +169,10 @@ say sources 32 sources
 say package-lists 32 package_lists
 say broken-packages 2048 broken_packages
 say locks 256 locks
-say addresses 8192 run ip -o addr show
-say routes 4096 run ip route show
-say routes6 4096 run ip -6 route show
+say addresses 8192 addresses
+say routes 1024 routes
+say routes6 1024 routes -6
+say resolvers 1024 grep -E '^nameserver ' /etc/resolv.conf
 say ssh-connection 256 printenv SSH_CONNECTION
 say sshd 1024 sshd_settings
 say listening 4096 listening

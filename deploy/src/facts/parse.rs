@@ -94,6 +94,9 @@ pub(super) fn facts(sections: &Sections<'_>) -> Facts {
             .iter()
             .filter_map(|line| route(line))
             .collect(),
+        resolvers: words("resolvers")
+            .filter_map(|line| resolver(&line))
+            .collect(),
         ssh_from: ssh_from(sections.first("ssh-connection")),
         ssh_ports: ssh_ports(sections.lines("sshd")),
         listeners: sections
@@ -106,11 +109,17 @@ pub(super) fn facts(sections: &Sections<'_>) -> Facts {
         users: words("users").collect(),
         throttled: after(sections.lines("power"), "throttled=0x")
             .and_then(|bits| u32::from_str_radix(bits, 16).ok()),
-        program: Some(first("program")).filter(|version| !version.is_empty()),
+        program: program(sections.first("program")),
         deployed: deployed(sections.lines("manifest")),
         transaction: words("transaction").collect(),
         staging: words("staging").collect(),
     }
+}
+
+/// `bastion 0.1.0 (1a2b3c4d)`.
+fn program(said: &str) -> Option<String> {
+    let version = said.strip_prefix("bastion ").unwrap_or(said);
+    (!version.is_empty()).then(|| version.to_owned())
 }
 
 fn leading_number(text: &str) -> Option<u64> {
@@ -290,6 +299,12 @@ fn route(line: &str) -> Option<Route> {
         via: value("via")?.parse().ok()?,
         interface: value("dev")?.to_owned(),
     })
+}
+
+/// `nameserver 192.168.2.1`.
+fn resolver(line: &str) -> Option<IpAddr> {
+    let address = line.split_whitespace().nth(1)?;
+    address.split('%').next()?.parse().ok()
 }
 
 /// `CLIENT PORT SERVER PORT`. A link-local address carries its interface behind `%`.

@@ -11,12 +11,19 @@ use crate::render::RenderedFile;
 const MOST_LINES: usize = 120;
 /// Longer files are not compared: what a bastion answers may be made to take for ever.
 const LONGEST_COMPARED: usize = 4000;
+/// Longer paths stick out of the column.
+const WIDEST: usize = 64;
 /// Files that are shown.
 const MOST_FILES: usize = 200;
 
 /// Lines of the section, without indent.
 pub(super) fn lines(changes: &[FileChange], against: &Against<'_>) -> Vec<String> {
     let mut lines = Vec::new();
+    let widths = changes
+        .iter()
+        .take(MOST_FILES)
+        .map(|change| change.path.chars().count());
+    let width = widths.filter(|width| *width <= WIDEST).max().unwrap_or(0);
     for change in changes.iter().take(MOST_FILES) {
         let rendered = against
             .rendered
@@ -36,7 +43,7 @@ pub(super) fn lines(changes: &[FileChange], against: &Against<'_>) -> Vec<String
         };
         let path = clean::line(&change.path);
         lines.push(
-            format!("{action:<13}  {path}  {what}")
+            format!("{action:<13}  {path:width$}  {what}")
                 .trim_end()
                 .to_owned(),
         );

@@ -6,8 +6,10 @@ use site::{Bastion, Site};
 
 use super::clean;
 use super::evaluate::{Packet, passes};
-use super::flows::{Question, Why, questions};
+use super::flows::{PLACE, Question, Why, questions};
 
+/// Longer names of flows stick out of the column.
+const WIDEST: usize = 64;
 /// Differences in nft's own words, when no flow changes its meaning.
 const MOST_DIFFERENCES: usize = 20;
 
@@ -22,9 +24,8 @@ pub(super) fn lines(
     let mut told: Vec<Told> = Vec::new();
     for question in questions(site, bastion, before) {
         let now = Told::of(question, before, after);
-        // IPv4 and IPv6 are told in one line where both are the same.
         match told.iter_mut().find(|other| other.joins(&now)) {
-            Some(other) => other.family = None,
+            Some(other) => other.join(now),
             None => told.push(now),
         }
     }
@@ -47,6 +48,7 @@ pub(super) fn lines(
     let width = told
         .iter()
         .map(|told| told.name().chars().count())
+        .filter(|width| *width <= WIDEST)
         .max()
         .unwrap_or(0);
     lines.extend(told.iter().map(|told| {
@@ -86,6 +88,8 @@ enum Openness {
 
 struct Told {
     flow: String,
+    places: Vec<String>,
+    all: usize,
     family: Option<&'static str>,
     always: bool,
     was: Openness,
@@ -98,22 +102,37 @@ impl Told {
             was: openness(&question.packets, before),
             will: openness(&question.packets, Some(after)),
             flow: question.flow,
+            places: question.place.into_iter().collect(),
+            all: question.all,
             family: question.family,
             always: question.always,
         }
     }
 
+    /// IPv4 and IPv6, or several networks, are told in one line where all is the same.
     fn joins(&self, other: &Told) -> bool {
+        let both = self.family.is_some() && other.family.is_some();
+        let places = !self.places.is_empty() && !other.places.is_empty();
         self.flow == other.flow
-            && self.family.is_some()
-            && other.family.is_some()
+            && (both || places)
             && (&self.was, &self.will) == (&other.was, &other.will)
     }
 
+    fn join(&mut self, other: Told) {
+        self.family = None;
+        self.always |= other.always;
+        self.places.extend(other.places);
+    }
+
     fn name(&self) -> String {
+        let flow = if self.places.len() == self.all {
+            self.flow.replace(&format!(" ({PLACE})"), "")
+        } else {
+            self.flow.replace(PLACE, &self.places.join(", "))
+        };
         match self.family {
-            Some(family) => format!("{} over {family}", self.flow),
-            None => self.flow.clone(),
+            Some(family) => format!("{flow} over {family}"),
+            None => flow,
         }
     }
 

@@ -15,8 +15,13 @@ use super::evaluate::Packet;
 
 /// One question.
 pub(super) struct Question {
-    /// The words for it.
+    /// The words for it, with [`PLACE`] where the place stands.
     pub(super) flow: String,
+    /// A network or address: questions that differ in it alone are told in one line when their
+    /// answers are the same.
+    pub(super) place: Option<String>,
+    /// So many places are all that there are: then they need not be named.
+    pub(super) all: usize,
     /// IPv4 or IPv6, as far as the words leave that open.
     pub(super) family: Option<&'static str>,
     /// It is told even when nothing changes: whether the operator gets in again.
@@ -43,6 +48,8 @@ impl Why {
     }
 }
 
+/// Stands for the place in the words of a question.
+pub(super) const PLACE: &str = "{place}";
 /// A source port that any program may have.
 const HIGH_PORT: u16 = 40_000;
 
@@ -56,6 +63,11 @@ pub(super) fn questions(site: &Site, bastion: &Bastion, before: Option<&Policy>)
     let mut questions = incoming::questions(&asked);
     questions.extend(incoming::forwarded(&asked));
     questions.extend(outgoing::questions(&asked));
+    if asked.own(true).is_none() || asked.own(false).is_none() {
+        for question in &mut questions {
+            question.family = None;
+        }
+    }
     questions
 }
 
@@ -83,6 +95,22 @@ impl Asked<'_> {
         let mut networks = of_family(&self.bastion.networks, v4);
         networks.retain(|network| !self.site.lan.networks.contains(network));
         networks
+    }
+
+    /// LAN and segment: each network, its name in the words, and how many of that name there are.
+    fn networks(&self, v4: bool, segment_name: &'static str) -> Vec<(IpNet, &'static str, usize)> {
+        let count = |of: &dyn Fn(bool) -> Vec<IpNet>| of(true).len() + of(false).len();
+        let lan = count(&|v4| self.lan(v4));
+        let segment = count(&|v4| self.segment(v4));
+        let lan = self
+            .lan(v4)
+            .into_iter()
+            .map(move |network| (network, "the LAN", lan));
+        let segment = self
+            .segment(v4)
+            .into_iter()
+            .map(move |network| (network, segment_name, segment));
+        lan.chain(segment).collect()
     }
 
     fn next_hop(&self, destination: IpAddr) -> Option<IpAddr> {

@@ -242,17 +242,6 @@ fn room(facts: &Facts, context: &Context, findings: &mut Vec<Finding>) {
 }
 
 fn clock(facts: &Facts, context: &Context, findings: &mut Vec<Finding>) {
-    let services = ["systemd-timesyncd", "chrony", "ntp", "ntpsec", "openntpd"];
-    let service = services
-        .iter()
-        .any(|name| facts.runs(&format!("{name}.service")));
-    if !service && !facts.systemd_unseen() {
-        findings.push(warn(
-            "no-time-service",
-            "no time service runs; a Pi has no clock of its own, and begins anywhere after each boot".to_owned(),
-            "on the Pi: sudo apt-get install systemd-timesyncd && sudo timedatectl set-ntp true".to_owned(),
-        ));
-    }
     let Some(clock) = facts.clock else { return };
     let off = clock.abs_diff(context.now);
     if off <= CLOCK_OFF {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use site::flow::RESOLVER_USER;
 use site::{Bastion, Placement, Site};
 
 use super::{Finding, list, refuse, warn};
@@ -39,12 +40,67 @@ pub(super) fn check(site: &Site, bastion: &Bastion, facts: &Facts, findings: &mu
         for address in &here {
             strange_network(bastion, address, findings);
         }
+        lease(bastion, &here, findings);
     }
     second_leg(site, bastion, facts, !here.is_empty(), findings);
     for gateway in &bastion.gateways {
         route(bastion, *gateway, facts, findings);
     }
+    services(site, facts, findings);
     carrier(site, bastion, facts, findings);
+}
+
+/// Names and time: what the policy lets out is what the site names, and nothing else.
+fn services(site: &Site, facts: &Facts, findings: &mut Vec<Finding>) {
+    let outbound = &site.outbound;
+    if outbound.time_servers.is_empty() {
+        findings.push(warn(
+            "no-time",
+            "the site names no time servers, so nobody may ask for the time; a Pi has no clock of its own, and \
+             begins anywhere after each boot"
+                .to_owned(),
+            "add time_servers = [\"0.debian.pool.ntp.org\"] to [outbound] of the site file, or the router's address"
+                .to_owned(),
+        ));
+    }
+    // The machine's own resolver service asks in the name of its programs.
+    let service = facts.resolvers.iter().any(IpAddr::is_loopback);
+    if outbound.resolved && !facts.users.iter().any(|user| user == RESOLVER_USER) {
+        findings.push(refuse(
+            "no-resolver-user",
+            format!("the site says resolved = true, and there is no user {RESOLVER_USER}: the policy would not load"),
+            "take resolved out of [outbound] of the site file; or on the Pi: sudo apt-get install systemd-resolved"
+                .to_owned(),
+        ));
+    } else if service && !outbound.resolved && !outbound.resolvers.is_empty() {
+        findings.push(warn(
+            "resolver-service",
+            "names are asked for by a resolver service on the machine, which the policy does not let out".to_owned(),
+            "add resolved = true to [outbound] of the site file, if it is systemd-resolved".to_owned(),
+        ));
+    }
+    let strangers: Vec<IpAddr> = facts
+        .resolvers
+        .iter()
+        .copied()
+        .filter(|address| !address.is_loopback() && !outbound.resolvers.contains(address))
+        .collect();
+    let known = facts
+        .resolvers
+        .iter()
+        .any(|address| outbound.resolvers.contains(address));
+    if !strangers.is_empty() && !known && !outbound.resolvers.is_empty() {
+        findings.push(warn(
+            "resolver",
+            format!(
+                "it asks {} for names, and the site lets it ask {} alone: it will find no name any more",
+                list(&strangers),
+                list(&outbound.resolvers)
+            ),
+            "correct resolvers of [outbound] in the site file, or the resolver that the router's DHCP gives out"
+                .to_owned(),
+        ));
+    }
 }
 
 fn own_address(bastion: &Bastion, address: IpAddr, here: &[&Address], findings: &mut Vec<Finding>) {
@@ -71,6 +127,28 @@ fn own_address(bastion: &Bastion, address: IpAddr, here: &[&Address], findings: 
         // The policy holds without it; only nobody comes by IPv6.
         warn("address-v6", what, remedy)
     });
+}
+
+/// A lease that cannot be renewed ends hours after everybody has gone home.
+fn lease(bastion: &Bastion, here: &[&Address], findings: &mut Vec<Finding>) {
+    let leased = here
+        .iter()
+        .find(|address| address.dynamic && address.network.addr().is_ipv4());
+    if let Some(address) = leased
+        && bastion.dhcp.is_none()
+    {
+        let router = bastion.gateways.iter().find(|router| router.is_ipv4());
+        let router = router.map_or_else(|| "ADDRESS".to_owned(), ToString::to_string);
+        findings.push(refuse(
+            "lease",
+            format!(
+                "{} comes by DHCP, and the site names no DHCP server: the policy would not let the lease be renewed, \
+                 and the address would be lost within hours",
+                address.network.addr()
+            ),
+            format!("add dhcp = \"{router}\" to the bastion in the site file, if the router is the DHCP server"),
+        ));
+    }
 }
 
 fn strange_network(bastion: &Bastion, address: &Address, findings: &mut Vec<Finding>) {

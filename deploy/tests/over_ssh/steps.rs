@@ -99,6 +99,7 @@ fn nothing_is_lent_to_the_other_side() {
         .args(["-a"])
         .arg(machine.at("agent"))
         .arg("-D")
+        .stdout(std::process::Stdio::null())
         .spawn();
     let Ok(mut agent) = agent else {
         eprintln!("SKIPPED: no ssh-agent here");
@@ -229,4 +230,54 @@ fn history_status_and_rollback() {
     let log = machine.read("stage/log");
     assert!(log.contains("rollback r1 --confirm-within 60"), "{log}");
     assert!(log.contains("confirm r1"), "{log}");
+}
+
+/// A folder in memory where no program may run, as `/run` is on most systems.
+struct NoPrograms(std::path::PathBuf);
+
+impl NoPrograms {
+    fn mount(folder: std::path::PathBuf) -> Option<NoPrograms> {
+        fs::create_dir_all(&folder).unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "noexec,nosuid,nodev,size=16m", "tmpfs"])
+            .arg(&folder)
+            .output();
+        if mounted.is_ok_and(|mounted| mounted.status.success()) {
+            return Some(NoPrograms(folder));
+        }
+        eprintln!("SKIPPED: nothing can be mounted here; run as root");
+        None
+    }
+}
+
+impl Drop for NoPrograms {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-R")
+            .arg(&self.0)
+            .status();
+    }
+}
+
+#[test]
+fn where_no_program_may_run_the_release_gets_a_mount_of_its_own() {
+    let Some(machine) = Machine::start() else {
+        return;
+    };
+    let Some(_run) = NoPrograms::mount(machine.at("root/run")) else {
+        return;
+    };
+    machine.write("stage/do.plan", "cat /proc/mounts >\"$STAGE/mounts\"\n");
+    machine.deployed(&["--dry-run"]).with(2);
+    let incoming = format!(
+        "{}/shelly-bastion/incoming tmpfs",
+        machine.at("root/run").display()
+    );
+    let during = machine.read("stage/mounts");
+    assert!(during.contains(&incoming), "{during}");
+    let after = fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!after.contains(&incoming), "{after}");
+    assert_eq!(machine.left(), Vec::<std::path::PathBuf>::new());
+    machine.deployed(&["--yes"]).with(0);
+    assert_eq!(machine.left(), Vec::<std::path::PathBuf>::new());
 }

@@ -10,6 +10,7 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use deploy::plan::{self, Against, Shown};
 use deploy::{Rendered, Secrets};
@@ -197,7 +198,7 @@ fn first_deploy_on_a_flat_network() {
 #[test]
 fn second_deploy() {
     let world = World::of("home");
-    let shown = world.show(&nothing(), Some("bastion 0.2.0 (5e6f7a8b)"));
+    let shown = world.show(&nothing(), Some("0.2.0 (5e6f7a8b)"));
     assert_eq!(shown.summary, "Nothing would change.");
     check("second", &shown);
 }
@@ -238,10 +239,7 @@ fn the_program_alone() {
         files: vec![changed(PROGRAM_PATH, None)],
         ..nothing()
     };
-    check(
-        "program",
-        &world.show(&plan, Some("bastion 0.1.0 (1a2b3c4d)")),
-    );
+    check("program", &world.show(&plan, Some("0.1.0 (1a2b3c4d)")));
 }
 
 #[test]
@@ -378,7 +376,7 @@ fn an_answer_in_strange_hands() {
                 attributes: Some("root:root 0666 → root:root 0644".to_owned()),
             },
         ],
-        units: (0..300).map(|_| told(evil, UnitAction::Stop)).collect(),
+        units: vec![told(evil, UnitAction::Stop)],
         accounts: AccountChange {
             removed: vec![evil.to_owned()],
             ..AccountChange::default()
@@ -392,6 +390,33 @@ fn an_answer_in_strange_hands() {
     let shown = world.show(&plan, Some(evil));
     assert!(shown.text.len() < 60_000, "{} bytes", shown.text.len());
     check("strange-hands", &shown);
+}
+
+#[test]
+fn what_comes_in_thousands_is_counted() {
+    let world = World::of("home");
+    let names: Vec<String> = (0..5000).map(|number| format!("x{number}")).collect();
+    let plan = Plan {
+        repairs: names.clone(),
+        files: names.iter().map(|name| changed(name, None)).collect(),
+        units: names
+            .iter()
+            .map(|name| told(name, UnitAction::Stop))
+            .collect(),
+        accounts: AccountChange {
+            removed: names,
+            ..AccountChange::default()
+        },
+        ..nothing()
+    };
+    let shown = world.show(&plan, None);
+    assert_eq!(
+        shown.text.matches("… and 4800 more").count(),
+        4,
+        "{}",
+        shown.text
+    );
+    assert!(shown.summary.contains("5000 files"), "{}", shown.summary);
 }
 
 #[test]
@@ -440,7 +465,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn no_text_gets_through_to_the_terminal(words in prop::collection::vec(any::<String>(), 6)) {
-        let world = World::of("flat");
+        static WORLD: LazyLock<World> = LazyLock::new(|| World::of("flat"));
+        let world = &*WORLD;
         let plan = Plan {
             repairs: vec![words[0].clone()],
             files: vec![changed(&words[1], None), changed(MOSQUITTO_CONF_PATH, Some(words[2].clone()))],

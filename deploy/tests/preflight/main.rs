@@ -160,7 +160,6 @@ fn a_neglected_machine_hears_everything_at_once() {
             "locked-out",
             "ssh-port",
             "memory-low",
-            "no-time-service",
             "power",
             "no-watchdog",
             "failed-units",
@@ -187,6 +186,7 @@ fn a_container_is_refused() {
 #[test]
 fn a_flat_site_takes_its_own_pi() {
     let answer = answer("pi3-bookworm")
+        .replace("nameserver 192.168.2.1", "nameserver 192.168.178.1")
         .replace("192.168.2.1 ", "192.168.178.1 ")
         .replace("192.168.2.2", "192.168.178.5")
         .replace("192.168.1.10", "192.168.178.20");
@@ -225,7 +225,7 @@ fn facts_are_what_the_answers_say() {
             .iter()
             .all(|chain| chain.drops && chain.table == "inet shelly_bastion")
     );
-    assert_eq!(facts.units.len(), 21);
+    assert_eq!(facts.units.len(), 22);
     assert!(facts.runs("mosquitto.service") && !facts.runs("ufw.service"));
     assert_eq!(facts.ssh_from.unwrap().0.to_string(), "192.168.1.10");
     assert_eq!(facts.ssh_ports, [22]);
@@ -239,7 +239,7 @@ fn facts_are_what_the_answers_say() {
         (deployed.site.as_str(), deployed.bastion.as_str()),
         ("home", "pi")
     );
-    assert_eq!(facts.program.as_deref(), Some("bastion 0.1.0 (1a2b3c4d)"));
+    assert_eq!(facts.program.as_deref(), Some("0.1.0 (1a2b3c4d)"));
 }
 
 /// The script itself, as it runs on a machine: read from standard input, as over SSH.
@@ -263,15 +263,18 @@ fn look(shell: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What this machine answers.
+static HERE: LazyLock<String> = LazyLock::new(|| look(&["sh"]));
+
 #[test]
 fn the_script_looks_at_this_machine() {
-    let answer = look(&["sh"]);
+    let answer = &*HERE;
     assert!(
         answer.len() < facts::LONGEST_ANSWER,
         "{} bytes",
         answer.len()
     );
-    let facts = Facts::parse(&answer).unwrap();
+    let facts = Facts::parse(answer).unwrap();
     let uname = Command::new("uname").arg("-m").output().unwrap();
     assert_eq!(facts.machine, String::from_utf8_lossy(&uname.stdout).trim());
     assert!(!facts.user.is_empty());
@@ -300,7 +303,7 @@ fn every_answer_has_the_sections_of_the_script() {
         let lines = answer.lines().filter(|line| line.starts_with("== "));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    let here = sections(&look(&["sh"]));
+    let here = sections(&HERE);
     for entry in fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
         let answer = fs::read_to_string(&path).unwrap();
@@ -311,15 +314,12 @@ fn every_answer_has_the_sections_of_the_script() {
 #[test]
 fn the_script_runs_in_other_small_shells_too() {
     let mut ran = 0;
-    for shell in [&["dash"][..], &["busybox", "sh"], &["bash", "--posix"]] {
+    for shell in [&["dash"][..], &["busybox", "sh"]] {
         if Command::new(shell[0]).arg("-c").arg(":").output().is_err() {
             eprintln!("skipped: {} is not installed", shell[0]);
             continue;
         }
-        assert_eq!(
-            Facts::parse(&look(shell)).unwrap().machine.is_empty(),
-            false
-        );
+        assert!(!Facts::parse(&look(shell)).unwrap().machine.is_empty());
         ran += 1;
     }
     if ran == 0 {
@@ -367,6 +367,7 @@ fn what_is_no_answer_is_told_apart() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
     /// Lines of a good answer, cut, swapped and spoilt.
     #[test]
     fn no_spoilt_answer_makes_it_panic(

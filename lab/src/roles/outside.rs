@@ -26,11 +26,19 @@ pub async fn start(engine: &Engine, image: &str, mirror: &Path, plug: Plug) -> R
 /// # Errors
 /// When one cannot be started.
 pub async fn serve(node: &Node) -> Result<()> {
-    node.spawn(
-        "httpd",
-        &["busybox", "httpd", "-f", "-p", "80", "-h", ARCHIVE],
-    )
-    .await?;
+    packages(node, true).await?;
+    time(node, true).await
+}
+
+/// Starts the time server, or ends it.
+///
+/// # Errors
+/// When it cannot be started or ended.
+pub async fn time(node: &Node, on: bool) -> Result<()> {
+    if !on {
+        let end = "pid=$(cat /run/chronyd.pid); kill $pid; while kill -0 $pid 2>/dev/null; do sleep 0.1; done";
+        return node.script(end).await.map(drop);
+    }
     node.spawn(
         "chronyd",
         &[
@@ -45,6 +53,22 @@ pub async fn serve(node: &Node) -> Result<()> {
             "cmdport 0",
             "pidfile /run/chronyd.pid",
         ],
+    )
+    .await
+}
+
+/// Starts the package archive's server, or ends it.
+///
+/// # Errors
+/// When it cannot be started or ended.
+pub async fn packages(node: &Node, on: bool) -> Result<()> {
+    if !on {
+        // Nothing else of that name runs there.
+        return node.script("kill $(pidof busybox)").await.map(drop);
+    }
+    node.spawn(
+        "httpd",
+        &["busybox", "httpd", "-f", "-p", "80", "-h", ARCHIVE],
     )
     .await
 }

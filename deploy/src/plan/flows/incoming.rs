@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use site::flow::{Direction, Hook, MQTT_PORT, SSH_PORT};
 
-use super::{Asked, HIGH_PORT, Question, Why, family, internet, named};
+use super::{Asked, HIGH_PORT, PLACE, Question, Why, family, internet, named};
 use crate::plan::evaluate::{Carries, Packet, State};
 
 /// Ports on which nothing of a bastion listens, in the name of all of them.
@@ -22,11 +22,13 @@ pub(super) fn questions(asked: &Asked<'_>) -> Vec<Question> {
     let mut questions = Vec::new();
     let mut single = |name: &str, address: IpAddr, port: u16, always: bool| {
         let service = if port == SSH_PORT { "SSH" } else { "MQTT" };
-        let flow = format!("{name} {address} → tcp {port} ({service})");
+        let flow = format!("{name} {PLACE} → tcp {port} ({service})");
         let packets = vec![(Why::default(), Carries::Tcp(HIGH_PORT, port))];
+        let asked_before = questions.len();
         ask(asked, flow, None, address, packets, &mut questions);
-        if let Some(question) = questions.last_mut() {
-            question.always |= always;
+        if let Some(question) = questions.get_mut(asked_before) {
+            question.always = always;
+            question.place = Some(address.to_string());
         }
     };
     for admin in &lan.admins {
@@ -36,15 +38,14 @@ pub(super) fn questions(asked: &Asked<'_>) -> Vec<Question> {
         single("reader", *reader, MQTT_PORT, false);
     }
     for router in masquerades {
-        single("router", *router, MQTT_PORT, false);
+        single("masquerading router", *router, MQTT_PORT, false);
     }
     for (address, port) in named::sources(asked.before) {
-        let known = if port == SSH_PORT {
-            &lan.admins
-        } else {
-            &lan.readers
+        let known = match port {
+            SSH_PORT => lan.admins.contains(&address),
+            _ => lan.readers.contains(&address) || masquerades.contains(&address),
         };
-        if !known.contains(&address) && !(port == MQTT_PORT && masquerades.contains(&address)) {
+        if !known {
             single("so far let in by name:", address, port, false);
         }
     }
@@ -82,7 +83,7 @@ fn classes(asked: &Asked<'_>, v4: bool, questions: &mut Vec<Question>) {
     let echo = || vec![(Why::default(), Carries::Icmp("echo-request"))];
     let over = Some(family(v4));
     let world = internet(v4);
-    let mut from_world = |flow: &str, packets| {
+    let from_world = |flow: &str, packets, questions: &mut Vec<Question>| {
         ask(
             asked,
             format!("Internet → {flow}"),
@@ -92,34 +93,30 @@ fn classes(asked: &Asked<'_>, v4: bool, questions: &mut Vec<Question>) {
             questions,
         );
     };
-    from_world(&format!("tcp {MQTT_PORT} (meters)"), mqtt());
-    from_world(
-        &format!("tcp {MQTT_PORT} beyond the limits of new connections"),
-        tcp(MQTT_PORT),
-    );
-    from_world(&format!("tcp {SSH_PORT} (SSH)"), tcp(SSH_PORT));
-    from_world("any other port", rest());
-    from_world("echo (ping)", echo());
-    for question in questions
-        .iter_mut()
-        .filter(|question| question.flow.contains("beyond"))
-    {
+    from_world(&format!("tcp {MQTT_PORT} (meters)"), mqtt(), questions);
+    let asked_before = questions.len();
+    let flow = format!("tcp {MQTT_PORT} beyond the limits of new connections");
+    from_world(&flow, tcp(MQTT_PORT), questions);
+    for question in questions.iter_mut().skip(asked_before) {
         for (_, packet) in &mut question.packets {
             packet.flood = true;
         }
     }
-    let lan = asked.lan(v4).into_iter().map(|network| (network, "LAN"));
-    let segment = asked
-        .segment(v4)
-        .into_iter()
-        .map(|network| (network, "its segment"));
-    for (network, name) in lan.chain(segment) {
+    from_world(&format!("tcp {SSH_PORT} (SSH)"), tcp(SSH_PORT), questions);
+    from_world("any other port", rest(), questions);
+    from_world("echo (ping)", echo(), questions);
+    for (network, name, all) in asked.networks(v4, "the bastion's segment") {
         let Some(host) = asked.some_host(&network) else {
             continue;
         };
         let mut from = |flow: &str, packets| {
-            let flow = format!("other hosts of {network} ({name}) → {flow}");
+            let flow = format!("other hosts of {name} ({PLACE}) → {flow}");
+            let asked_before = questions.len();
             ask(asked, flow, None, host, packets, questions);
+            if let Some(question) = questions.get_mut(asked_before) {
+                question.place = Some(network.to_string());
+                question.all = all;
+            }
         };
         from(&format!("tcp {MQTT_PORT} (MQTT)"), mqtt());
         from(&format!("tcp {SSH_PORT} (SSH)"), tcp(SSH_PORT));
@@ -181,6 +178,8 @@ fn ask(
         flow,
         family,
         always: false,
+        place: None,
+        all: usize::MAX,
         packets,
     });
 }
@@ -202,6 +201,8 @@ pub(super) fn forwarded(asked: &Asked<'_>) -> Vec<Question> {
             flow: "anybody → through the bastion → LAN".to_owned(),
             family: Some(family(v4)),
             always: false,
+            place: None,
+            all: usize::MAX,
             packets: vec![(Why::default(), packet)],
         })
     };

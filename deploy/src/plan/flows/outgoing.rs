@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use site::flow::{APT_USER, Direction, Hook, MQTT_PORT, RESOLVER_USER, SSH_PORT, TIME_USER};
 use site::network::refused;
 
-use super::{Asked, HIGH_PORT, Question, Why, family, internet, named, some_host};
+use super::{Asked, HIGH_PORT, PLACE, Question, Why, family, internet, named, some_host};
 use crate::plan::evaluate::{Carries, Packet, State};
 
 pub(super) fn questions(asked: &Asked<'_>) -> Vec<Question> {
@@ -21,7 +21,7 @@ fn of_family(asked: &Asked<'_>, v4: bool) -> Vec<Question> {
         return Vec::new();
     };
     let mut questions = Vec::new();
-    let mut to = |flow: String, over: Option<&'static str>, host: IpAddr, services: &[Service]| {
+    let mut to = |flow: String, place: Option<String>, host: IpAddr, services: &[Service]| {
         let alone = services.len() == 1;
         let packets = services
             .iter()
@@ -29,21 +29,18 @@ fn of_family(asked: &Asked<'_>, v4: bool) -> Vec<Question> {
             .collect();
         questions.push(Question {
             flow,
-            family: over,
+            family: place.is_none().then(|| family(v4)),
+            place,
+            all: usize::MAX,
             always: false,
             packets,
         });
     };
-    let lan = asked.lan(v4).into_iter().map(|network| (network, "LAN"));
-    let segment = asked
-        .segment(v4)
-        .into_iter()
-        .map(|network| (network, "its segment"));
-    for (network, name) in lan.chain(segment) {
+    for (network, name, _) in asked.networks(v4, "its segment") {
         if let Some(host) = asked.some_host(&network) {
             to(
-                format!("bastion → {network} ({name})"),
-                None,
+                format!("bastion → {name} ({PLACE})"),
+                Some(network.to_string()),
                 host,
                 &Service::ALL,
             );
@@ -51,24 +48,23 @@ fn of_family(asked: &Asked<'_>, v4: bool) -> Vec<Question> {
     }
     for (host, names) in hosts(asked, v4) {
         to(
-            format!("bastion → {host} ({})", names.join(", ")),
-            None,
+            format!("bastion → {PLACE} ({})", names.join(", ")),
+            Some(host.to_string()),
             host,
             &Service::ALL,
         );
     }
-    let over = Some(family(v4));
     to(
         "bastion → private networks elsewhere".to_owned(),
-        over,
+        None,
         elsewhere(v4),
         &Service::ALL,
     );
     for network in forgotten(asked, v4) {
         if let Some(host) = some_host(&network, |_| false) {
             to(
-                format!("bastion → {network} (so far named)"),
-                None,
+                format!("bastion → {PLACE} (so far named)"),
+                Some(network.to_string()),
                 host,
                 &Service::ALL,
             );
@@ -76,7 +72,7 @@ fn of_family(asked: &Asked<'_>, v4: bool) -> Vec<Question> {
     }
     for service in Service::WORLD {
         let flow = format!("bastion → Internet {}", service.words());
-        to(flow, over, internet(v4), &[service]);
+        to(flow, None, internet(v4), &[service]);
     }
     questions.push(answers(asked, own, v4));
     questions
@@ -129,14 +125,15 @@ fn forgotten(asked: &Asked<'_>, v4: bool) -> Vec<IpNet> {
     };
     let mut networks = named::destinations(asked.before);
     networks.retain(|network| {
+        let address = network.addr();
         let single = network.prefix_len() == network.max_prefix_len();
-        network.addr().is_ipv4() == v4
-            && !asked.site.lan.networks.contains(network)
-            && !asked.bastion.networks.contains(network)
-            && !refused(family).contains(network)
-            && !(single && asked.is_named(&network.addr()))
-            && !(single && asked.site.public_addresses().contains(&network.addr()))
-            && network.addr() != IpAddr::V4(Ipv4Addr::BROADCAST)
+        let public = || asked.site.public_addresses().contains(&address);
+        let told = asked.site.lan.networks.contains(network)
+            || asked.bastion.networks.contains(network)
+            || refused(family).contains(network)
+            || (single && (asked.is_named(&address) || public()))
+            || address == IpAddr::V4(Ipv4Addr::BROADCAST);
+        address.is_ipv4() == v4 && !told
     });
     networks
 }
@@ -166,6 +163,8 @@ fn answers(asked: &Asked<'_>, own: IpAddr, v4: bool) -> Question {
         flow: "bastion → answers to whom it let in".to_owned(),
         family: Some(family(v4)),
         always: false,
+        place: None,
+        all: usize::MAX,
         packets: vec![
             (Why::what("for SSH"), packet(SSH_PORT)),
             (Why::what("for MQTT"), packet(MQTT_PORT)),
