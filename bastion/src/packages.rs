@@ -199,3 +199,6 @@ fn apt(host: &Host, arguments: &[&str]) -> Result<()> {
     info!("{call}");
     host.system().run(&call)?.success(&call).map(drop)
 }
+
+#[cfg(test)]
+mod tests;

@@ -261,3 +261,103 @@ pub(crate) fn carry_out(
 fn names(manifest: &Manifest, name: &str) -> bool {
     manifest.units.iter().any(|unit| unit.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use site::answer::UnitAction::{self, Enable, Reload, Restart, Start, Stop};
+    use site::manifest::{UnitEntry, UnitState};
+
+    use super::{Files, Unit, action, must_be_read, parse};
+
+    fn unit(load: &str, active: &str, file: &str) -> Unit {
+        Unit {
+            load: load.to_owned(),
+            active: active.to_owned(),
+            file: file.to_owned(),
+            ..Unit::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(state: UnitState, unit: &Unit, changed: &[&str], expected: Option<UnitAction>) {
+        let entry = UnitEntry {
+            name: "mosquitto.service".to_owned(),
+            state,
+            restart_for: vec!["/conf".to_owned()],
+            reload_for: vec!["/acl".to_owned()],
+        };
+        let files = Files {
+            changed: changed.to_vec(),
+            removed: vec![],
+            unfinished: false,
+        };
+        assert_eq!(action(&entry, unit, &files), expected);
+        if changed.is_empty() {
+            assert_eq!(unit.fault(state).is_some(), expected.is_some(), "{unit:?}");
+        }
+    }
+
+    #[test]
+    fn a_unit_that_shall_run_is_started_enabled_or_told() {
+        let runs = unit("loaded", "active", "enabled");
+        let check = |unit: &Unit, changed: &[&str], expected| {
+            check(UnitState::Running, unit, changed, expected);
+        };
+        check(&runs, &[], None);
+        check(&runs, &["/other"], None);
+        check(&runs, &["/conf", "/acl"], Some(Restart));
+        check(&runs, &["/acl"], Some(Reload));
+        check(&unit("loaded", "active", "static"), &[], None);
+        check(&unit("loaded", "active", "disabled"), &[], Some(Enable));
+        check(&unit("not-found", "inactive", ""), &[], Some(Start));
+        check(
+            &unit("loaded", "failed", "enabled"),
+            &["/conf"],
+            Some(Start),
+        );
+        check(&unit("masked", "inactive", "masked"), &[], Some(Start));
+    }
+
+    #[test]
+    fn a_unit_that_shall_be_off_is_stopped_unless_it_cannot_start() {
+        let check = |unit: &Unit, expected| check(UnitState::Off, unit, &[], expected);
+        check(&unit("not-found", "inactive", ""), None);
+        check(&unit("masked", "inactive", "masked"), None);
+        check(&unit("masked", "failed", "masked"), None);
+        check(&unit("masked", "active", "masked"), Some(Stop));
+        check(&unit("loaded", "inactive", "disabled"), Some(Stop));
+        check(&unit("loaded", "active", "enabled"), Some(Stop));
+    }
+
+    #[test]
+    fn what_systemctl_shows_is_read_in_any_order() {
+        let said = "NRestarts=3\nInvocationID=abc\nLoadState=loaded\nActiveState=active\n\
+                    UnitFileState=enabled\n\nLoadState=not-found\nActiveState=inactive\n\
+                    UnitFileState=\nInvocationID=\n";
+        let [first, second] = &parse(said)[..] else {
+            panic!("two units were shown")
+        };
+        assert_eq!(
+            (first.restarts.as_str(), first.invocation.as_str()),
+            ("3", "abc")
+        );
+        assert!(first.is_active());
+        assert_eq!(second, &unit("not-found", "inactive", ""));
+    }
+
+    #[test]
+    fn systemd_reads_again_what_it_reads_itself() {
+        for (path, expected) in [
+            ("/etc/systemd/system/a.service.d/b.conf", true),
+            ("/etc/systemd/system.conf.d/b.conf", true),
+            ("/etc/systemd/journald.conf.d/b.conf", false),
+        ] {
+            let files = Files {
+                changed: vec![path],
+                removed: vec![],
+                unfinished: false,
+            };
+            assert_eq!(must_be_read(&files), expected, "{path}");
+        }
+    }
+}

@@ -55,14 +55,28 @@ fn a_wrong_command_line_is_a_failure() {
         &["verify", "folder"],
         &["plan"],
         &["confirm"],
-        &["apply", "folder", "--confirm-within", "5"],
         &["open"],
-        &["open", "--for", "10"],
         &["open", "--for", "10m", "--from-boot-file"],
     ] {
         let (code, said, complained) = run(arguments);
         assert_eq!((code, said.as_str()), (1, ""), "{arguments:?}");
         assert!(complained.contains("Usage: bastion"), "{complained}");
+    }
+}
+
+#[test]
+fn a_time_that_makes_no_sense_is_named() {
+    for (arguments, says) in [
+        (
+            &["apply", "folder", "--confirm-within", "5"][..],
+            "5 is not in 10..=3600",
+        ),
+        (&["open", "--for", "10"], "--for <TIME>"),
+        (&["open", "--for", "10h"], "--for takes up to 1h"),
+    ] {
+        let (code, said, complained) = run(arguments);
+        assert_eq!((code, said.as_str()), (1, ""), "{arguments:?}");
+        assert!(complained.contains(says), "{complained}");
     }
 }
 

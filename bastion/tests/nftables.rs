@@ -318,6 +318,127 @@ fn inside_what_sets_hold_is_no_change() {
     println!("{DONE}");
 }
 
+/// What is brought back after a change that does not hold is what was there, whoever made it.
+#[test]
+fn a_loaded_table_comes_back_as_it_was() {
+    inside("inside_a_loaded_table_comes_back_as_it_was");
+}
+
+#[test]
+#[ignore = "the inner half of a_loaded_table_comes_back_as_it_was"]
+fn inside_a_loaded_table_comes_back_as_it_was() {
+    if !is_inside() {
+        return;
+    }
+    let rules = || nft(&["--stateless", "list", "ruleset"]);
+    for site in SITES {
+        firewall::load(&host(), &ruleset(site)).unwrap();
+        // A person's own rule, which no file knows.
+        nft(&["add rule inet shelly_bastion input tcp dport 2222 accept"]);
+        nft(&["add element inet shelly_bastion f1_sources_v4 { 192.0.2.1 timeout 10m }"]);
+        let before = rules();
+        let saved = firewall::restorable(&host()).unwrap().unwrap();
+        firewall::load(&host(), &ruleset("home")).unwrap();
+        firewall::load(&host(), &saved).unwrap();
+        assert!(before.contains("192.0.2.1"));
+        nft(&["add element inet shelly_bastion f1_sources_v4 { 192.0.2.1 timeout 10m }"]);
+        // What a set learnt carries the time that is left.
+        let without_times = |rules: &str| {
+            let lines = rules.lines().filter(|line| !line.contains("expires"));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!(without_times(&rules()), without_times(&before), "{site}");
+    }
+    firewall::unload(&host()).unwrap();
+    firewall::unload(&host()).unwrap();
+    assert_eq!(firewall::restorable(&host()).unwrap(), None);
+    assert_eq!(rules(), "");
+    println!("{DONE}");
+}
+
+#[test]
+fn the_boot_partition_opens_ssh_for_minutes() {
+    inside("inside_the_boot_partition_opens_ssh_for_minutes");
+}
+
+#[test]
+#[ignore = "the inner half of the_boot_partition_opens_ssh_for_minutes"]
+fn inside_the_boot_partition_opens_ssh_for_minutes() {
+    if !is_inside() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let at = |path: &str| root.path().join(path.trim_start_matches('/'));
+    for folder in ["run", "boot/firmware", "etc/shelly-bastion"] {
+        fs::create_dir_all(at(folder)).unwrap();
+    }
+    let bastion = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bastion"));
+        command.arg("--root").arg(root.path()).args(arguments);
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code().unwrap(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let key = at("/boot/firmware/shelly-bastion-open");
+    for site in SITES {
+        let flows = golden(site).with_file_name("flows.json");
+        fs::copy(flows, at("/etc/shelly-bastion/flows.json")).unwrap();
+        let rules = ruleset(site);
+        firewall::load(&host(), &rules).unwrap();
+        let set = || nft(&["list", "set", "inet", "shelly_bastion", CONSOLE_SET_V4]);
+        let (code, said, _) = bastion(&["open", "--from-boot-file"]);
+        assert_eq!(
+            (code, said.as_str()),
+            (0, "no file on the boot partition asks for SSH\n")
+        );
+        assert!(!set().contains("expires"));
+        // Twice: the second begins the time anew.
+        for _ in 0..2 {
+            fs::write(&key, "").unwrap();
+            let (code, said, complained) = bastion(&["open", "--from-boot-file"]);
+            assert_eq!(code, 0, "{complained}");
+            assert!(
+                said.starts_with("SSH is open to 192.168.") && said.contains("for 10m"),
+                "{said}"
+            );
+            assert!(!key.exists(), "it opens once");
+            assert!(set().contains("timeout 10m expires"), "{}", set());
+        }
+        assert_eq!(
+            firewall::differences(&host(), &rules).unwrap(),
+            Vec::<String>::new()
+        );
+    }
+    let (code, said, _) = bastion(&["history"]);
+    assert_eq!(
+        (code, said.matches("SSH opened to the LAN").count()),
+        (0, 2 * SITES.len())
+    );
+    let (_, status, _) = bastion(&["status"]);
+    assert!(status.contains("SSH to the whole LAN, for "), "{status}");
+    // A folder cannot be removed as a file: then it stays closed, and says so.
+    firewall::load(&host(), &ruleset("home")).unwrap();
+    fs::create_dir(&key).unwrap();
+    let (code, _, complained) = bastion(&["open", "--from-boot-file"]);
+    assert_eq!(code, 1);
+    assert!(
+        complained.contains("cannot be removed, so SSH stays closed"),
+        "{complained}"
+    );
+    // Tests are started from anywhere but the console.
+    let (code, _, complained) = bastion(&["open", "--for", "5m"]);
+    assert_eq!(code, 1);
+    assert!(
+        complained.contains("log in at the bastion's own screen"),
+        "{complained}"
+    );
+    println!("{DONE}");
+}
+
 #[test]
 #[ignore = "the inner half of other_tables_are_left_alone"]
 fn inside_other_tables_are_left_alone() {

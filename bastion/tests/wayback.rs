@@ -30,7 +30,7 @@ const OUTSIDE: &str = "BASTION_TEST_OUTSIDE";
 /// What an inner half says at its end, so that one that did nothing is no pass.
 const DONE: &str = "done in a namespace of its own";
 /// Moments at which the program is killed.
-const KILLS: u32 = 24;
+const KILLS: u32 = 16;
 
 fn namespace() -> String {
     let link = fs::read_link("/proc/self/ns/net").unwrap();

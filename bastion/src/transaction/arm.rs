@@ -117,6 +117,8 @@ Before=shutdown.target
 
 [Service]
 Type=oneshot
+# A start that waits for ever would be a lock-out too.
+TimeoutStartSec=90
 ExecStart={FOLDER}/bastion go-back --boot
 
 [Install]
@@ -125,4 +127,38 @@ WantedBy=sysinit.target
         conditions = conditions.join("\n"),
         own = own.join(" "),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use crate::bundle::parse_manifest;
+
+    /// systemd itself reads the unit; only the program is another, since ours is not in place.
+    #[test]
+    fn systemd_takes_the_unit() {
+        let text = fs::read_to_string(crate::fake::one().path().join("manifest.json")).unwrap();
+        let unit = super::boot_unit(&parse_manifest(&text).unwrap());
+        assert!(
+            unit.contains("Before=shelly-bastion-policy.service"),
+            "{unit}"
+        );
+        let program = format!("{}/bastion", super::FOLDER);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(super::BOOT_UNIT);
+        fs::write(&path, unit.replace(&program, "/bin/true")).unwrap();
+        let Ok(output) = Command::new("systemd-analyze")
+            .arg("verify")
+            .arg(&path)
+            .output()
+        else {
+            eprintln!("skipped: systemd_takes_the_unit: there is no systemd-analyze");
+            return;
+        };
+        let complained = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{complained}");
+        assert!(!complained.contains(super::BOOT_UNIT), "{complained}");
+    }
 }

@@ -129,7 +129,7 @@ struct Sealed {
 #[derive(Debug)]
 pub(super) enum Found {
     Nothing,
-    Sound(Record),
+    Sound(Box<Record>),
     /// Why it cannot be read.
     Damaged(String),
 }
@@ -152,7 +152,7 @@ pub(super) fn find_in(host: &Host, folder: &str) -> Found {
     let mut faults = Vec::new();
     for copy in COPIES {
         match read(&folder.join(copy)) {
-            Ok(record) => return Found::Sound(record),
+            Ok(record) => return Found::Sound(Box::new(record)),
             Err(error) => faults.push(format!("{error:#}")),
         }
     }

@@ -384,10 +384,12 @@ fn one_damaged_copy_of_the_record_is_no_harm() {
     }
 }
 
+type Damage = fn(&std::path::Path);
+
 /// Whatever became of the record, the new rules must not stay: they may keep everybody out.
 #[test]
 fn with_a_damaged_record_the_old_rules_come_back() {
-    let damage: [(&str, fn(&std::path::Path)); 3] = [
+    let damage: [(&str, Damage); 3] = [
         ("zeroed", |path| {
             let length = fs::metadata(path).unwrap().len();
             fs::write(path, vec![0; usize::try_from(length).unwrap()]).unwrap();

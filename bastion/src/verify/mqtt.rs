@@ -162,3 +162,100 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+    use std::process::{Child, Command, Stdio};
+
+    use super::{Session, judge};
+    use site::account::{HEALTH_ACCOUNT, HEALTH_TOPIC};
+
+    struct Broker(Child);
+
+    impl Drop for Broker {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// A real broker with these access rules, none at all when there are none.
+    #[track_caller]
+    fn check(rules: Option<&str>, expected: Option<&str>) {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let made = Command::new("mosquitto_passwd")
+            .args(["-b", "-c", &at("passwd"), HEALTH_ACCOUNT, "secret"])
+            .stderr(Stdio::null())
+            .status();
+        if !made.is_ok_and(|made| made.success()) {
+            let why = "there is no mosquitto_passwd";
+            let _ = writeln!(std::io::stderr(), "skipped: a broker's access rules: {why}");
+            return;
+        }
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address: SocketAddr = free.local_addr().unwrap();
+        drop(free);
+        let mut settings = format!(
+            "listener {} 127.0.0.1\nallow_anonymous false\npassword_file {}\n\
+             use_username_as_clientid true\npersistence false\nuser root\n",
+            address.port(),
+            at("passwd")
+        );
+        if let Some(rules) = rules {
+            fs::write(at("acl"), format!("user {HEALTH_ACCOUNT}\n{rules}")).unwrap();
+            settings += &format!("acl_file {}\n", at("acl"));
+        }
+        fs::write(at("conf"), settings).unwrap();
+        let mut broker = Broker(
+            Command::new("mosquitto")
+                .args(["-c", &at("conf")])
+                .stderr(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+        while TcpStream::connect(address).is_err() {
+            assert!(broker.0.try_wait().unwrap().is_none(), "the broker ended");
+            std::thread::yield_now();
+        }
+        let found = judge(&mut Session::open(address, "secret").unwrap()).unwrap();
+        match expected {
+            None => assert_eq!(found, None),
+            Some(words) => assert!(
+                found.as_ref().is_some_and(|found| found.contains(words)),
+                "{found:?}"
+            ),
+        }
+        let error = Session::open(address, "wrong").err().unwrap().to_string();
+        assert!(
+            error.contains("BadUserNamePassword") || error.contains("NotAuthorized"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_broker_passes_what_it_may_and_refuses_the_rest() {
+        check(Some(&format!("topic readwrite {HEALTH_TOPIC}\n")), None);
+    }
+
+    #[test]
+    fn what_the_broker_should_not_do_is_found() {
+        check(None, Some("lets health publish where it may not"));
+        check(
+            Some(&format!("topic readwrite {HEALTH_TOPIC}/#\n")),
+            Some("lets health publish where it may not"),
+        );
+        check(
+            Some(&format!("topic read {HEALTH_TOPIC}\n")),
+            Some("refuses what health may publish"),
+        );
+        check(
+            Some(&format!("topic write {HEALTH_TOPIC}\n")),
+            Some("does not deliver what health may hear: "),
+        );
+    }
+}
