@@ -5,7 +5,6 @@
 //! answer, beside what was rendered here. The answer is hostile input: it is bounded, its control
 //! characters are neutralised, and of secrets nothing is shown.
 
-mod clean;
 mod evaluate;
 mod files;
 mod firewall;
@@ -17,6 +16,7 @@ use site::flow::Policy;
 use site::{Bastion, Site};
 
 use crate::render::Rendered;
+use crate::shown;
 
 /// What a plan is shown against.
 #[derive(Clone, Copy)]
@@ -36,31 +36,10 @@ pub struct Against<'a> {
 /// A plan as people read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// All of it, several sections; ends with a newline. Empty when nothing would change.
+    /// All of it, several sections, with the summary as its last line; ends with a newline.
     pub text: String,
     /// The last line, `Would change: 3 packages, 17 files. Nothing was changed yet.`
     pub summary: String,
-}
-
-/// The accounts of a plan that exist and would get another password, when nobody asked for it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the plan changes the password of accounts that exist: {}. Meters and readers that keep the old one \
-     would be locked out. The secrets file beside the site file is probably not the one that this bastion \
-     was set up with: put it back, or ask for new passwords with --rotate",
-    .0.join(", ")
-)]
-pub struct PasswordsChange(pub Vec<String>);
-
-/// Refuses a plan that gives existing accounts another password.
-///
-/// # Errors
-/// When it does, and `rotation` was not asked for.
-pub fn allow_passwords(plan: &Plan, rotation: bool) -> Result<(), PasswordsChange> {
-    if rotation || plan.accounts.password.is_empty() {
-        return Ok(());
-    }
-    Err(PasswordsChange(plan.accounts.password.clone()))
 }
 
 /// The unit on which every meter hangs.
@@ -90,7 +69,7 @@ pub fn show(plan: &Plan, against: Against<'_>) -> Shown {
     };
     section(
         "Left by a run that was cut short, and made good first",
-        bounded(&plan.repairs, |repair| clean::line(repair)),
+        bounded(&plan.repairs, |repair| shown::line(repair)),
     );
     section(
         "Packages, from the machine's own sources",
@@ -156,8 +135,8 @@ fn bounded<T>(things: &[T], words: impl Fn(&T) -> String) -> Vec<String> {
 }
 
 fn package(package: &PackageChange) -> String {
-    let name = clean::line(&package.name);
-    let least = package.at_least.as_ref().map(|least| clean::line(least));
+    let name = shown::line(&package.name);
+    let least = package.at_least.as_ref().map(|least| shown::line(least));
     match (&package.installed, least) {
         (None, None) => format!("{name}: will be installed"),
         (None, Some(least)) => format!("{name}: will be installed, {least} or later"),
@@ -168,7 +147,7 @@ fn package(package: &PackageChange) -> String {
             );
             format!(
                 "{name}: {} is installed, will be {least}",
-                clean::line(installed)
+                shown::line(installed)
             )
         }
     }
@@ -219,7 +198,7 @@ fn units(changes: &[UnitChange]) -> Vec<String> {
             .collect();
         if !names.is_empty() {
             lines.push(words.to_owned());
-            lines.extend(bounded(&names, |name| format!("  {}", clean::line(name))));
+            lines.extend(bounded(&names, |name| format!("  {}", shown::line(name))));
         }
     }
     lines
@@ -233,8 +212,8 @@ fn accounts(change: &AccountChange, site: &Site) -> Vec<String> {
                 .unwrap_or_default();
             format!(
                 "{word:<12}  {}{}{end}",
-                clean::line(name),
-                clean::line(&whose)
+                shown::line(name),
+                shown::line(&whose)
             )
         })
     };

@@ -4,8 +4,9 @@ use similar::{ChangeTag, TextDiff};
 use site::answer::{FileAction, FileChange};
 use site::manifest::{FLOWS_PATH, PROGRAM_PATH, RULESET_PATH};
 
-use super::{Against, clean, count};
+use super::{Against, count};
 use crate::render::RenderedFile;
+use crate::shown;
 
 /// Lines of one file's differences.
 const MOST_LINES: usize = 120;
@@ -41,7 +42,7 @@ pub(super) fn lines(changes: &[FileChange], against: &Against<'_>) -> Vec<String
             FileAction::Attributes => "owner or mode",
             FileAction::Remove => "removed",
         };
-        let path = clean::line(&change.path);
+        let path = shown::line(&change.path);
         lines.push(
             format!("{action:<13}  {path:width$}  {what}")
                 .trim_end()
@@ -63,7 +64,7 @@ fn program(rendered: Option<&RenderedFile>, against: &Against<'_>) -> String {
     let size = rendered.map_or_else(|| "?".to_owned(), |file| size(file.content.len()));
     let after = &against.rendered.manifest.version;
     match against.program {
-        Some(before) => format!("{size}, version {} → {after}", clean::line(before)),
+        Some(before) => format!("{size}, version {} → {after}", shown::line(before)),
         None => format!("{size}, version {after}"),
     }
 }
@@ -92,7 +93,7 @@ fn in_one_line(change: &FileChange, rendered: Option<&RenderedFile>) -> String {
         parts.push("secret, not shown: ***".to_owned());
     }
     if let Some(attributes) = &change.attributes {
-        parts.push(clean::line(attributes));
+        parts.push(shown::line(attributes));
     }
     parts.join(", ")
 }
@@ -130,7 +131,7 @@ fn difference(before: &str, file: &RenderedFile) -> Vec<String> {
                 ChangeTag::Insert => '+',
                 ChangeTag::Equal => ' ',
             };
-            let line = clean::line(change.value().trim_end_matches('\n'));
+            let line = shown::line(change.value().trim_end_matches('\n'));
             lines.push(format!("    {sign}{line}").trim_end().to_owned());
         }
     }

@@ -4,9 +4,9 @@ use site::answer::FirewallChange;
 use site::flow::Policy;
 use site::{Bastion, Site};
 
-use super::clean;
 use super::evaluate::{Packet, passes};
 use super::flows::{PLACE, Question, Why, questions};
+use crate::shown;
 
 /// Longer names of flows stick out of the column.
 const WIDEST: usize = 64;
@@ -69,7 +69,7 @@ fn differences(change: &FirewallChange) -> Vec<String> {
     let all = change.differences.len();
     let shown = change.differences.iter().take(MOST_DIFFERENCES);
     let mut lines: Vec<String> = shown
-        .map(|line| format!("  {}", clean::line(line)))
+        .map(|line| format!("  {}", shown::line(line)))
         .collect();
     if all > MOST_DIFFERENCES {
         lines.push(format!("  … and {} more", all - MOST_DIFFERENCES));
