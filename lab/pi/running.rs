@@ -124,6 +124,9 @@ impl Running {
 
     /// Ends it with SIGKILL, unless it has ended.
     pub(crate) async fn kill(&mut self) -> Result<()> {
+        if self.has_ended()? {
+            return Ok(());
+        }
         self.child.kill().await.context("killing the deployer")
     }
 
