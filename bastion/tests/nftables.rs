@@ -79,7 +79,7 @@ fn unshare(test: &str) -> Option<Command> {
     }
     let mut command = Command::new("unshare");
     command.args(["-n", "-m", "sh", "-c"]);
-    command.arg("mount --bind \"$0\" /etc/passwd && exec \"$@\"");
+    command.arg("mount --bind \"$0\" /etc/passwd && mount -t sysfs sysfs /sys && exec \"$@\"");
     command.arg(&*USERS).env(OUTSIDE, namespace());
     Some(command)
 }
@@ -239,7 +239,20 @@ fn inside_many_sources_together_begin_no_more_than_the_limit_for_all() {
     // The other end has no process of its own: its packets are written to the interface's peer.
     run(
         "ip",
-        &["link", "add", "near", "type", "veth", "peer", "name", "far"],
+        &[
+            "link",
+            "add",
+            "near",
+            "address",
+            "02:00:00:00:00:01",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "far",
+            "address",
+            "02:00:00:00:00:02",
+        ],
     );
     run("ip", &["address", "add", "192.168.2.2/24", "dev", "near"]);
     run("ip", &["link", "set", "near", "up"]);
@@ -272,9 +285,7 @@ fn inside_many_sources_together_begin_no_more_than_the_limit_for_all() {
 /// Sends so many SYNs from as many sources to the machine's interface, from its other end.
 const SENDING: &str = r#"
 import socket, struct, sys
-near = open("/sys/class/net/near/address").read().strip()
-far = open("/sys/class/net/far/address").read().strip()
-mac = lambda text: bytes.fromhex(text.replace(":", ""))
+near, far = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 def total(data):
     words = sum(struct.unpack("!%dH" % (len(data) // 2), data))
     while words >> 16:
@@ -289,7 +300,7 @@ for n in range(int(sys.argv[1])):
     tcp = tcp[:16] + total(source + to + struct.pack("!HH", 6, 20) + tcp) + tcp[18:]
     ip = struct.pack("!BBHHHBBH", 0x45, 0, 40, n, 0, 64, 6, 0) + source + to
     ip = ip[:10] + total(ip) + ip[12:]
-    s.send(mac(near) + mac(far) + b"\x08\x00" + ip + tcp)
+    s.send(near + far + b"\x08\x00" + ip + tcp)
 "#;
 
 /// The networks for which SSH is open for minutes come and go, and sources are counted: neither

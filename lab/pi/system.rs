@@ -135,16 +135,14 @@ async fn system(stage: &Stage) -> Result<String> {
         "promise broken: the broker has capabilities: {capable}"
     );
     for _ in 0..KILLS {
-        machine
-            .at_console("systemctl kill --signal=KILL mosquitto.service")
-            .await?;
+        let before = broker_process(stage).await?;
+        machine.at_console(&format!("kill -KILL {before}")).await?;
         eventually("the broker to be back", BOOT, || async {
-            let active = machine
-                .console("systemctl is-active mosquitto.service", APT)
-                .await?;
-            Ok(match active.stdout.trim() {
-                "active" => Look::Done(()),
-                other => Look::NotYet(other.to_owned()),
+            let now = broker_process(stage).await?;
+            Ok(if now != "0" && now != before {
+                Look::Done(())
+            } else {
+                Look::NotYet(format!("its process is {now}, it was {before}"))
             })
         })
         .await?;
@@ -154,6 +152,11 @@ async fn system(stage: &Stage) -> Result<String> {
          after each of {KILLS} kills in a row",
         kernel.len()
     ))
+}
+
+async fn broker_process(stage: &Stage) -> Result<String> {
+    let asked = "systemctl show --value --property=MainPID mosquitto.service";
+    Ok(stage.machine().at_console(asked).await?.trim().to_owned())
 }
 
 /// What each user may ask, and what it may not though another may.

@@ -42,7 +42,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 
 /// Who stands at the bastion puts the LAN's networks into the sets, as `bastion open` does.
 async fn console(stage: &Stage) -> Result<String> {
-    const SECONDS: u64 = 8;
+    const SECONDS: u64 = 30;
     let lab = &stage.lab;
     let _turn = stage.bastion_turn.lock().await;
     let targets = targets_of(lab);

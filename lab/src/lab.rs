@@ -264,9 +264,10 @@ impl Lab {
         let silent = topology.wan.host(topology::SILENT);
         self.meters
             .script(&format!(
-                "ip addr add {}/24 dev eth0\nip addr add {}/64 dev eth0 nodad\n\
+                "ip addr add {}/24 dev eth0\n\
+                 ip addr add {}/64 dev eth0 nodad preferred_lft 0\n\
                  nft 'table inet silent {{ chain input {{ type filter hook input priority filter; \
-                 ip daddr {} udp dport 123 reject; ip6 daddr {} udp dport 123 reject; }} }}'\n",
+                 ip daddr {} udp dport 123 reject; ip6 daddr {} udp dport 123 reject; }}; }}'\n",
                 silent.v4, silent.v6, silent.v4, silent.v6
             ))
             .await?;

@@ -37,7 +37,7 @@ pub(super) async fn dry_run(stage: &Stage) -> Result<String> {
     let (site, _) = site_of(&access)?;
     let gone = site
         .meters
-        .last()
+        .first()
         .context("the site has no meter")?
         .id
         .clone();
