@@ -1,5 +1,5 @@
 //! Ways into the emulated machine that need no network of its own: its console, and the
-//! emulator's command port. Both are ports inside the container, reached from inside it only.
+//! emulator's command port. Both end inside the container, and are reached from inside it only.
 
 use std::time::Duration;
 
@@ -11,16 +11,20 @@ use crate::node::{Node, Output};
 
 /// The serial line with the kernel's messages and a login for people.
 pub(super) const SCREEN_PORT: u16 = 4001;
-/// Where `lab-console` on the card listens.
-pub(super) const CONSOLE_PORT: u16 = 4002;
+/// Where `lab-console` on the card listens: pipes with `.in` and `.out` behind this. A pipe is
+/// there all the time; over a port the emulator now and then took a new caller for none, and
+/// threw the answer away.
+pub(super) const CONSOLE: &str = "/run/console";
 /// The emulator's commands, in its own protocol (QMP).
 pub(super) const COMMAND_PORT: u16 = 4003;
 
-/// Sends one request and prints the answer's lines, without their number.
+/// Sends one request and prints the answer's lines, without their number. One at a time: what is
+/// read by one is gone for the others.
 const ASK: &str = r#"
-exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 7
+kill -0 "$(cat "$5")" || exit 7
+exec 3<>"$1.in" 4<>"$1.out" && flock 3 || exit 7
 printf '%s %s %s\n' "$2" "$3" "$4" >&3
-while read -r number kind rest <&3; do
+while read -r number kind rest <&4; do
     [ "$number" = "$2" ] || continue
     printf '%s %s\n' "$kind" "$rest"
     [ "$kind" != e ] || exit 0
@@ -72,10 +76,11 @@ pub(super) async fn ask(hull: &Node, script: &str, limit: Duration) -> Result<Ou
         "-c",
         ASK,
         "ask",
-        &CONSOLE_PORT.to_string(),
+        CONSOLE,
         &number,
         &seconds.to_string(),
         &BASE64.encode(script),
+        super::machine::PID_FILE,
     ];
     let said = hull.exec("root", &words).await?;
     let (mut output, mut code) = (Vec::new(), None);

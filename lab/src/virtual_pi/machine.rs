@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use super::console::{self, COMMAND_PORT, CONSOLE_PORT, SCREEN_PORT};
+use super::console::{self, COMMAND_PORT, CONSOLE, SCREEN_PORT};
 use crate::artifacts::VirtualPi;
 use crate::engine::Engine;
 use crate::eventually::{Look, eventually};
@@ -26,7 +26,7 @@ const BUILT: &str = "/virtual-pi";
 const CARD: &str = "/dev/shm/card.qcow2";
 /// How much it may grow to.
 const CARD_BYTES: i64 = 4 << 30;
-const PID_FILE: &str = "/run/qemu.pid";
+pub(super) const PID_FILE: &str = "/run/qemu.pid";
 pub(super) const SCREEN_LOG: &str = "/var/log/screen.log";
 
 /// How the machine is switched on.
@@ -87,7 +87,7 @@ impl Machine {
             "{},logfile={SCREEN_LOG},logappend=on",
             port("screen", SCREEN_PORT)
         );
-        let console = port("console", CONSOLE_PORT);
+        let console = format!("pipe,id=console,path={CONSOLE}");
         let commands = format!("tcp:127.0.0.1:{COMMAND_PORT},server=on,wait=off");
         let kernel = format!("{BUILT}/kernel");
         let initrd = format!("{BUILT}/initrd");
@@ -146,6 +146,8 @@ impl Machine {
         if let Some(state) = &how.state {
             words.extend(["-loadvm", state]);
         }
+        let pipes = format!("rm -f {CONSOLE}.*; mkfifo {CONSOLE}.in {CONSOLE}.out");
+        self.hull.script(&pipes).await?;
         self.hull.spawn("qemu", &words).await?;
         // The command port opens before the processor runs.
         let script = format!(
