@@ -35,9 +35,10 @@ exit 8
 /// Sends one request, and kills the process of a number as soon as the machine says so, without a
 /// way back here in between.
 const CUT: &str = r#"
-exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 7
+kill -0 "$(cat "$5")" || exit 7
+exec 3<>"$1.in" 4<>"$1.out" && flock 3 || exit 7
 printf '%s %s %s\n' "$2" "$3" "$4" >&3
-while read -r number kind rest <&3; do
+while read -r number kind rest <&4; do
     case $number in
         now) kill -KILL "$(cat "$5")"; exit 0 ;;
         "$2") [ "$kind" != e ] || exit 9 ;;
@@ -112,7 +113,6 @@ pub(super) async fn cut_when(
     hull: &Node,
     condition: &str,
     limit: Duration,
-    pid_file: &str,
 ) -> Result<bool> {
     // The word goes over the console itself, ahead of the script's own end.
     let script = format!("until {condition}; do :; done; echo now > /dev/hvc0; sleep 5");
@@ -124,11 +124,11 @@ pub(super) async fn cut_when(
         "-c",
         CUT,
         "cut",
-        &CONSOLE_PORT.to_string(),
+        CONSOLE,
         &rand::random::<u32>().to_string(),
         &seconds.to_string(),
         &BASE64.encode(script),
-        pid_file,
+        super::machine::PID_FILE,
     ];
     match hull.exec("root", &words).await?.code {
         0 => Ok(true),

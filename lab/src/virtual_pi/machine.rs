@@ -182,7 +182,7 @@ impl Machine {
     /// # Errors
     /// When the console does not answer.
     pub async fn power_cut_when(&self, condition: &str, limit: Duration) -> Result<bool> {
-        let cut = console::cut_when(&self.hull, condition, limit, PID_FILE).await?;
+        let cut = console::cut_when(&self.hull, condition, limit).await?;
         if cut {
             self.hull
                 .script(&format!(
