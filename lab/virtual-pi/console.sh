@@ -2,7 +2,8 @@
 # The lab's screen and keyboard on the virtual Pi: runs as root what comes in on a line of its own,
 # `NUMBER SECONDS BASE64`, and answers with lines that begin with that number: `NUMBER o BASE64`
 # for what was said, `NUMBER e CODE` at the end. It works when no network does.
-stty raw -echo
+until [ -c /dev/vport0p1 ]; do sleep 0.2; done
+exec 0<> /dev/vport0p1 1>&0
 while read -r number seconds script; do
     [[ $number =~ ^[0-9]+$ && $seconds =~ ^[0-9]+$ ]] || continue
     printf '%s\n' "$script" | base64 -d > /run/lab-console.sh 2>/dev/null

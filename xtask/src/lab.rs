@@ -63,6 +63,16 @@ pub(crate) struct Lab {
     more: Vec<String>,
 }
 
+impl Lab {
+    /// The scenarios on a virtual Pi that are run by default.
+    pub(crate) fn on_a_virtual_pi() -> Lab {
+        Lab {
+            tier: Tier::Vm,
+            ..Lab::default()
+        }
+    }
+}
+
 /// What stands in the place of the bastion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Tier {

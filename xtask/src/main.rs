@@ -67,7 +67,7 @@ enum Command {
     /// program `deploy`; `cargo xtask deploy --help` is its manual, with exit codes of its own.
     #[command(disable_help_flag = true)]
     Deploy(deploy::Deploy),
-    /// Run format check, clippy, all tests, and then the lab.
+    /// Run format check, clippy, all tests, then the lab, and then the virtual Pi where it can run.
     Test(test::Test),
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::lab::{self, Lab};
 use crate::run::{Run, step};
+use crate::virtual_pi;
 use crate::workspace::Workspace;
 
 /// Arguments of `cargo xtask test`.
@@ -15,6 +16,9 @@ pub(crate) struct Test {
     /// Leave the lab out: no container engine is needed then.
     #[arg(long)]
     no_lab: bool,
+    /// Leave the virtual Pi out. Where it cannot run, it is left out by itself, and named.
+    #[arg(long)]
+    no_vm: bool,
 }
 
 /// Runs the command. Stops at the first step that fails; the lab's exit code is its own.
@@ -53,5 +57,17 @@ pub(crate) fn run(workspace: &Workspace, test: &Test) -> Result<ExitCode> {
         println!("the lab was not run (--no-lab)");
         return Ok(ExitCode::SUCCESS);
     }
-    lab::run(workspace, &Lab::default())
+    let why_not = match (test.no_vm, virtual_pi::possible(workspace)) {
+        (true, _) => Some("--no-vm".to_owned()),
+        (false, Err(lack)) => Some(lack.to_string()),
+        (false, Ok(())) => None,
+    };
+    if let Some(reason) = &why_not {
+        println!("the virtual Pi is left out: {reason}");
+    }
+    let verdict = lab::run(workspace, &Lab::default())?;
+    if verdict != ExitCode::SUCCESS || why_not.is_some() {
+        return Ok(verdict);
+    }
+    lab::run(workspace, &Lab::on_a_virtual_pi())
 }

@@ -12,8 +12,7 @@ use crate::node::{Node, Output};
 /// The serial line with the kernel's messages and a login for people.
 pub(super) const SCREEN_PORT: u16 = 4001;
 /// Where `lab-console` on the card listens: pipes with `.in` and `.out` behind this. A pipe is
-/// there all the time; over a port the emulator now and then took a new caller for none, and
-/// threw the answer away.
+/// there all the time, so that nothing is lost between two callers.
 pub(super) const CONSOLE: &str = "/run/console";
 /// The emulator's commands, in its own protocol (QMP).
 pub(super) const COMMAND_PORT: u16 = 4003;

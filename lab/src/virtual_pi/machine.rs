@@ -139,7 +139,8 @@ impl Machine {
             "-chardev",
             &console,
             "-device",
-            "virtconsole,chardev=console",
+            // Unlike a console, a port waits when the other end does not read, and drops nothing.
+            "virtserialport,chardev=console,name=lab-console",
             "-qmp",
             &commands,
         ];
