@@ -3,7 +3,7 @@
 //! something in between; and where it is the old one, the next deployment gets there.
 //!
 //! The moments are conditions that the machine itself sees, in the order in which a change comes
-//! by them; the power goes some hundredths of a second later.
+//! by them; the power goes some tenths of a second later.
 
 use std::time::Instant;
 

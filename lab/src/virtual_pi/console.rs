@@ -31,17 +31,17 @@ done
 exit 8
 "#;
 
-/// Sends one request, and kills the process of a number as soon as the machine says so, without a
-/// way back here in between.
+/// Sends one request, and kills the emulator as soon as it ends well, without a way back here in
+/// between.
 const CUT: &str = r#"
 kill -0 "$(cat "$5")" || exit 7
 exec 3<>"$1.in" 4<>"$1.out" && flock 3 || exit 7
 printf '%s %s %s\n' "$2" "$3" "$4" >&3
 while read -r number kind rest <&4; do
-    case $number in
-        now) kill -KILL "$(cat "$5")"; exit 0 ;;
-        "$2") [ "$kind" != e ] || exit 9 ;;
-    esac
+    [ "$number" = "$2" ] && [ "$kind" = e ] || continue
+    [ "$rest" = 0 ] || exit 9
+    kill -KILL "$(cat "$5")"
+    exit 0
 done
 exit 8
 "#;
@@ -108,13 +108,8 @@ pub(super) async fn ask(hull: &Node, script: &str, limit: Duration) -> Result<Ou
 ///
 /// # Errors
 /// When the console does not answer.
-pub(super) async fn cut_when(
-    hull: &Node,
-    condition: &str,
-    limit: Duration,
-) -> Result<bool> {
-    // The word goes over the console itself, ahead of the script's own end.
-    let script = format!("until {condition}; do :; done; echo now > /dev/hvc0; sleep 5");
+pub(super) async fn cut_when(hull: &Node, condition: &str, limit: Duration) -> Result<bool> {
+    let script = format!("until {condition}; do :; done");
     let seconds = limit.as_secs().max(1);
     let words = [
         "timeout",

@@ -177,7 +177,7 @@ impl Machine {
             .context("pulling the virtual Pi's power")
     }
 
-    /// Pulls the power as soon as a condition of the machine's shell holds; some hundredths of a
+    /// Pulls the power as soon as a condition of the machine's shell holds; some tenths of a
     /// second pass in between. No when it did not hold within `limit`: then the power stays on.
     ///
     /// # Errors
