@@ -221,7 +221,7 @@ fn carry_out(host: &Host, change: &Change, id: &str) -> Result<()> {
             match unit.action {
                 UnitAction::Start | UnitAction::Restart => service::restart_broker()?,
                 UnitAction::Reload => service::reload_broker()?,
-                UnitAction::Enable | UnitAction::Stop => {}
+                UnitAction::Enable | UnitAction::Stop | UnitAction::Unmask => {}
             }
         }
     }

@@ -2,24 +2,24 @@
 //!
 //! It can be stopped dead before any step: from then on it does nothing at all, as after SIGKILL.
 
+mod machine;
+mod releases;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use site::answer::{Outcome, Report};
-use site::manifest::{
-    FLOWS_PATH, FORMAT, FileEntry, MOSQUITTO_CONF_PATH, Manifest, PASSWD_PATH, PROGRAM_PATH,
-    PackageEntry, RULESET_PATH, TABLE, UnitEntry, UnitState,
-};
-use tempfile::TempDir;
+use site::answer::Report;
+use site::manifest::{MOSQUITTO_CONF_PATH, PASSWD_PATH};
 
-use crate::apply::{self, Options};
-use crate::bundle::sha256;
+pub(crate) use machine::{Machine, check_same};
+pub(crate) use releases::{one, two};
+
 use crate::host::Host;
 use crate::system::{Answer, Call, System};
 
@@ -139,7 +139,6 @@ impl Fake {
                 "stop" => drop(state.active.remove(*unit)),
                 "is-active" => failed |= !state.timer,
                 "mask" => {
-                    state.active.remove(*unit);
                     symlink("/dev/null", self.at(&format!("{UNITS}/{unit}")))?;
                 }
                 "unmask" => fs::remove_file(self.at(&format!("{UNITS}/{unit}")))?,
@@ -226,8 +225,10 @@ impl System for Fake {
             }
             "nft" => Ok(Fake::nft(&mut state, call)),
             "dpkg-query" => {
-                let there = !state.lacking.contains(*call.arguments.last().unwrap());
-                Ok(answer(there, if there { "installed 2.0.11\n" } else { "" }))
+                let names = call.arguments.iter().skip_while(|word| **word != "--");
+                let there = names.skip(1).filter(|name| !state.lacking.contains(**name));
+                let lines = there.map(|name| format!("installed {name} 2.0.11\n"));
+                Ok(answer(state.lacking.is_empty(), &lines.collect::<String>()))
             }
             "dpkg" => Ok(answer(true, "")),
             other => bail!("{other} is not played"),
@@ -257,286 +258,4 @@ impl System for Fake {
     fn pause(&self, time: Duration) {
         self.state().clock += time;
     }
-}
-
-/// A machine whose users all have the number of who runs the tests.
-pub(crate) struct Machine {
-    pub(crate) root: TempDir,
-    pub(crate) host: Host,
-    pub(crate) fake: Arc<Fake>,
-}
-
-impl Machine {
-    /// As the distribution leaves it: the broker's package is there, and a service that nobody
-    /// needs.
-    pub(crate) fn new() -> Machine {
-        // Syncing costs nothing there, and thousands of files are synced.
-        let memory = Path::new("/dev/shm");
-        let root = if memory.is_dir() {
-            tempfile::tempdir_in(memory).unwrap()
-        } else {
-            tempfile::tempdir().unwrap()
-        };
-        let own = fs::metadata(root.path()).unwrap();
-        let users = |number: u32| {
-            ["root", "mosquitto", "_apt"]
-                .map(|name| format!("{name}:x:{number}:\n"))
-                .concat()
-        };
-        let fake = Arc::new(Fake {
-            root: root.path().to_owned(),
-            state: Mutex::default(),
-        });
-        let host = Host::with_system(root.path(), Arc::clone(&fake) as Arc<dyn System>);
-        let machine = Machine { root, host, fake };
-        machine.write("/etc/passwd", &users(own.uid()));
-        machine.write("/etc/group", &users(own.gid()));
-        machine.write(MOSQUITTO_CONF_PATH, "as the package brings it\n");
-        for unit in [BROKER, NEEDLESS] {
-            machine.write(&format!("/lib/systemd/system/{unit}"), "[Service]\n");
-        }
-        for folder in ["/run/systemd/system", UNITS, "/usr/local/sbin"] {
-            fs::create_dir_all(machine.at(folder)).unwrap();
-        }
-        for unit in [BROKER, NEEDLESS] {
-            machine.host.run("systemctl", &["enable", unit]).unwrap();
-            machine.host.run("systemctl", &["start", unit]).unwrap();
-        }
-        machine
-    }
-
-    /// With release `one` in place for good.
-    pub(crate) fn with_one() -> Machine {
-        let machine = Machine::new();
-        machine.apply(&one(), "one", None).unwrap();
-        machine
-    }
-
-    pub(crate) fn at(&self, path: &str) -> PathBuf {
-        self.host.path(path)
-    }
-
-    pub(crate) fn write(&self, path: &str, content: &str) {
-        let path = self.at(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    pub(crate) fn apply(
-        &self,
-        folder: &TempDir,
-        id: &str,
-        confirm_within: Option<u64>,
-    ) -> Result<Outcome> {
-        let options = Options {
-            release: Some(id),
-            confirm_within,
-            by: "tester",
-            event: site::answer::Event::Applied,
-            json: false,
-        };
-        apply::apply(&self.host, folder.path(), &options)
-    }
-
-    /// Stops everything after so many steps from now on.
-    pub(crate) fn die_after(&self, steps: usize) {
-        let mut state = self.fake.state();
-        state.steps = 0;
-        state.dies_after = Some(steps);
-    }
-
-    /// Whether it was stopped; from now on everything works again.
-    pub(crate) fn revive(&self) -> bool {
-        let mut state = self.fake.state();
-        let died = state
-            .dies_after
-            .take()
-            .is_some_and(|last| state.steps > last);
-        state.steps = 0;
-        died
-    }
-
-    /// What a power cut and a start leave: no process, no table, no timer.
-    pub(crate) fn power_cut(&self) {
-        let mut state = self.fake.state();
-        state.active.clear();
-        state.tables.clear();
-        state.timer = false;
-    }
-
-    /// The rest of a start: the policy's unit loads its file, and what is set to start starts.
-    pub(crate) fn finish_start(&self) {
-        let enabled = fs::read_dir(self.at(&format!("{UNITS}/multi-user.target.wants")));
-        for unit in enabled.into_iter().flatten() {
-            let unit = unit.unwrap().file_name().into_string().unwrap();
-            let _ = self.host.ask("systemctl", &["start", &unit]);
-            if unit == POLICY {
-                let ruleset = fs::read(self.at(RULESET_PATH)).unwrap();
-                let ruleset: Value = serde_json::from_slice(&ruleset).unwrap();
-                crate::firewall::load(&self.host, &ruleset).unwrap();
-            }
-        }
-    }
-
-    /// Everything but what remembers changes: each path with its kind, mode and content; which
-    /// units run; the loaded rules.
-    pub(crate) fn snapshot(&self) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        let mut open = vec![self.root.path().to_owned()];
-        while let Some(folder) = open.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                let name = format!(
-                    "/{}",
-                    path.strip_prefix(self.root.path()).unwrap().display()
-                );
-                let remembers = ["history.jsonl", "releases", "transaction-damaged"]
-                    .iter()
-                    .any(|last| name == format!("/var/lib/shelly-bastion/{last}"));
-                if remembers || name == "/run/shelly-bastion.lock" {
-                    continue;
-                }
-                let about = fs::symlink_metadata(&path).unwrap();
-                let mode = about.permissions().mode() & 0o7777;
-                if about.is_symlink() {
-                    found.insert(format!(
-                        "{name} -> {}",
-                        fs::read_link(&path).unwrap().display()
-                    ));
-                } else if about.is_dir() {
-                    // The state folder comes with the first change, and stays.
-                    if !name.starts_with("/var") {
-                        found.insert(format!("{name}/ {mode:o}"));
-                    }
-                    open.push(path);
-                } else {
-                    let content = fs::read(&path).unwrap();
-                    found.insert(format!(
-                        "{name} {mode:o} {}",
-                        String::from_utf8_lossy(&content)
-                    ));
-                }
-            }
-        }
-        let state = self.fake.state();
-        found.extend(state.active.keys().map(|unit| format!("runs {unit}")));
-        found.insert(format!("rules {:?}", state.tables));
-        found.insert(format!("timer {}", state.timer));
-        found
-    }
-}
-
-#[track_caller]
-pub(crate) fn check_same(found: &BTreeSet<String>, expected: &BTreeSet<String>, when: &str) {
-    let more: Vec<_> = found.difference(expected).collect();
-    let less: Vec<_> = expected.difference(found).collect();
-    assert!(
-        more.is_empty() && less.is_empty(),
-        "{when}: too much: {more:#?}, missing: {less:#?}"
-    );
-}
-
-/// The first release: it has a file that the second has not.
-pub(crate) fn one() -> TempDir {
-    folder(
-        "one",
-        &[
-            ("/etc/shelly-bastion/only-one", "0644"),
-            ("/etc/one/only/here", "0600"),
-        ],
-        "a:1\nb:1\n",
-    )
-}
-
-/// The second release: other contents, a new folder, another account.
-pub(crate) fn two() -> TempDir {
-    folder("two", &[("/etc/two/new/folder/file", "0640")], "a:2\nc:1\n")
-}
-
-pub(crate) fn folder(content: &str, more: &[(&str, &str)], passwd: &str) -> TempDir {
-    let policy = format!("{UNITS}/{POLICY}");
-    let rule = format!("rule-of-{content}");
-    let ruleset = json!({"nftables": [
-        {"add": {"table": {"family": "inet", "name": TABLE}}},
-        {"delete": {"table": {"family": "inet", "name": TABLE}}},
-        {"add": {"table": {"family": "inet", "name": TABLE}}},
-        {"add": {"chain": {"family": "inet", "table": TABLE, "name": "input", "type": "filter",
-                           "hook": "input", "prio": 0, "policy": "drop"}}},
-        {"add": {"rule": {"family": "inet", "table": TABLE, "chain": "input", "comment": rule,
-                          "expr": [{"accept": null}]}}},
-    ]});
-    let flows = json!({"rules": [{"name": rule, "flow": "F1", "says": "", "hook": "input",
-                                  "matches": [], "action": "accept"}]});
-    let mut files = vec![
-        (RULESET_PATH, "0644", ruleset.to_string()),
-        (FLOWS_PATH, "0644", flows.to_string()),
-        (
-            MOSQUITTO_CONF_PATH,
-            "0644",
-            format!("settings of {content}\n"),
-        ),
-        (PASSWD_PATH, "0640", passwd.to_owned()),
-        (
-            policy.as_str(),
-            "0644",
-            format!("[Unit]\nDescription={content}\n"),
-        ),
-    ];
-    files.extend(
-        more.iter()
-            .map(|(path, mode)| (*path, *mode, format!("{content}\n"))),
-    );
-    files.push((PROGRAM_PATH, "0755", format!("program {content}\n")));
-    let unit = |name: &str, state, restart_for: &[&str], reload_for: &[&str]| UnitEntry {
-        name: name.to_owned(),
-        state,
-        restart_for: restart_for.iter().map(|path| (*path).to_owned()).collect(),
-        reload_for: reload_for.iter().map(|path| (*path).to_owned()).collect(),
-    };
-    let manifest = Manifest {
-        format: FORMAT,
-        site: "home".to_owned(),
-        bastion: "pi".to_owned(),
-        version: format!("0.1.0 ({content})"),
-        files: files
-            .iter()
-            .map(|(path, mode, content)| FileEntry {
-                path: (*path).to_owned(),
-                sha256: sha256(content.as_bytes()),
-                mode: (*mode).to_owned(),
-                owner: "root".to_owned(),
-                group: "mosquitto".to_owned(),
-            })
-            .collect(),
-        packages: vec![PackageEntry {
-            name: "mosquitto".to_owned(),
-            at_least: Some("2.0.11".to_owned()),
-        }],
-        units: vec![
-            unit(POLICY, UnitState::Running, &[], &[]),
-            unit(
-                BROKER,
-                UnitState::Running,
-                &[MOSQUITTO_CONF_PATH],
-                &[PASSWD_PATH],
-            ),
-            unit(NEEDLESS, UnitState::Off, &[], &[]),
-        ],
-        accounts: passwd
-            .lines()
-            .filter_map(|line| Some(line.split_once(':')?.0.to_owned()))
-            .collect(),
-    };
-    let folder = tempfile::tempdir().unwrap();
-    for (path, _, content) in &files {
-        let path = folder
-            .path()
-            .join("files")
-            .join(path.trim_start_matches('/'));
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-    let manifest = serde_json::to_string_pretty(&manifest).unwrap();
-    fs::write(folder.path().join("manifest.json"), manifest).unwrap();
-    folder
 }

@@ -3,6 +3,7 @@
 //! apt does the work, from the machine's own sources, or from files that came along in the
 //! folder. A configuration file that is there already is kept.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,8 +82,13 @@ pub(crate) fn words(packages: &[PackageChange]) -> String {
 /// When dpkg cannot be run.
 pub(crate) fn lacking(host: &Host, manifest: &Manifest) -> Result<Vec<PackageChange>> {
     let mut found = Vec::new();
+    let names = manifest
+        .packages
+        .iter()
+        .map(|package| package.name.as_str());
+    let there = installed(host, &names.collect::<Vec<_>>())?;
     for package in &manifest.packages {
-        let installed = installed(host, &package.name)?;
+        let installed = there.get(&package.name).cloned();
         let enough = match (&installed, &package.at_least) {
             (None, _) => false,
             (Some(_), None) => true,
@@ -99,12 +105,23 @@ pub(crate) fn lacking(host: &Host, manifest: &Manifest) -> Result<Vec<PackageCha
     Ok(found)
 }
 
-fn installed(host: &Host, name: &str) -> Result<Option<String>> {
-    let format = "--showformat=${db:Status-Status} ${Version}\\n";
-    // It fails when it has never heard of the package.
-    let answer = host.ask("dpkg-query", &["--show", format, "--", name])?;
-    let mut lines = answer.stdout.lines();
-    Ok(lines.find_map(|line| Some(line.strip_prefix("installed ")?.trim().to_owned())))
+/// Those of the named packages that are installed, with their versions; asked at once, since dpkg
+/// reads its whole list for each question.
+fn installed(host: &Host, names: &[&str]) -> Result<BTreeMap<String, String>> {
+    // Without a name dpkg answers for all.
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let format = "--showformat=${db:Status-Status} ${Package} ${Version}\\n";
+    // It fails when it has never heard of one, and answers for the others.
+    let answer = host.ask("dpkg-query", &[&["--show", format, "--"], names].concat())?;
+    let lines = answer.stdout.lines();
+    let pairs = lines.filter_map(|line| line.strip_prefix("installed ")?.trim().split_once(' '));
+    // The machine's own architecture comes before those added to it, and so counts.
+    Ok(pairs
+        .rev()
+        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .collect())
 }
 
 fn is_at_least(host: &Host, there: &str, least: &str) -> Result<bool> {
@@ -128,9 +145,10 @@ fn carried(host: &Host, folder: &Path) -> Result<Vec<PathBuf>> {
                 .trim()
                 .to_owned())
         };
-        let there = installed(host, &field("Package")?)?;
-        let version = field("Version")?;
-        if !there.is_some_and(|there| is_at_least(host, &there, &version).unwrap_or(false)) {
+        let (name, version) = (field("Package")?, field("Version")?);
+        let there = installed(host, &[&name])?;
+        let enough = |there| is_at_least(host, there, &version).unwrap_or(false);
+        if !there.get(&name).is_some_and(|there| enough(there)) {
             found.push(path);
         }
     }

@@ -201,3 +201,6 @@ fn repairs(host: &Host, unfinished: bool) -> Result<Vec<String>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

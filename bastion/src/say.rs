@@ -88,6 +88,7 @@ fn unit(unit: &UnitChange) -> String {
         UnitAction::Restart => "starts afresh",
         UnitAction::Reload => "reads its settings again",
         UnitAction::Stop => "is stopped and masked",
+        UnitAction::Unmask => "may start again",
     };
     format!("{}: {words}", unit.name)
 }

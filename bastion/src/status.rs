@@ -48,7 +48,15 @@ fn of(host: &Host) -> Status {
         verify,
         last: history::read(host).unwrap_or_default().pop(),
         open_s: open::seconds_left(host).unwrap_or_default(),
+        restart_due: restart_is_due(host),
     }
+}
+
+/// Packages leave this note when they are upgraded; unattended upgrades restart nothing.
+fn restart_is_due(host: &Host) -> bool {
+    ["/run/reboot-required", "/var/run/reboot-required"]
+        .iter()
+        .any(|note| host.path(note).exists())
 }
 
 fn clock_is_synchronised(host: &Host) -> Option<bool> {
@@ -117,6 +125,9 @@ fn print(status: &Status) {
     };
     row("clock", format!("{}, {synchronised}", status.clock));
     row("up", format!("{} s", status.uptime_s));
+    if status.restart_due {
+        row("restart", "due, for upgraded packages".to_owned());
+    }
     let mib = |bytes: u64| bytes / (1024 * 1024);
     let (free, total) = status.disk;
     row("disk", format!("{} of {} MiB free", mib(free), mib(total)));
@@ -130,4 +141,20 @@ fn print(status: &Status) {
         row("last", history::line(last));
     }
     say::line(status.verify.to_string().trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::restart_is_due;
+    use crate::fake::Machine;
+
+    #[test]
+    fn the_note_of_packages_says_that_a_restart_is_due() {
+        for note in ["/run/reboot-required", "/var/run/reboot-required"] {
+            let machine = Machine::new();
+            assert!(!restart_is_due(&machine.host));
+            machine.write(note, "*** System restart required ***\n");
+            assert!(restart_is_due(&machine.host), "{note}");
+        }
+    }
 }

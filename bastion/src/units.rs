@@ -3,7 +3,9 @@
 //!
 //! Where there is no systemd, only the broker is looked after, see [`crate::service`].
 
-use anyhow::{Context as _, Result};
+use std::path::Path;
+
+use anyhow::Result;
 use site::answer::{UnitAction, UnitChange};
 use site::manifest::{Manifest, UnitEntry, UnitState};
 use tracing::info;
@@ -145,10 +147,15 @@ pub(crate) fn plan(
     let names: Vec<&str> = new.units.iter().map(|unit| unit.name.as_str()).collect();
     let found = look(host, &names)?;
     for unit in before.into_iter().flat_map(|before| &before.units) {
+        if names.contains(&unit.name.as_str()) {
+            continue;
+        }
         let own = format!("{UNITS_FOLDER}/{}", unit.name);
-        // Its file goes, so nothing could stop it later.
-        if !names.contains(&unit.name.as_str()) && files.removed.contains(&own.as_str()) {
+        if files.removed.contains(&own.as_str()) {
+            // Its file goes, so nothing could stop it later.
             changes.push(change(&unit.name, UnitAction::Stop));
+        } else if unit.state == UnitState::Off && masks(&host.path(&own)) {
+            changes.push(change(&unit.name, UnitAction::Unmask));
         }
     }
     let actions: Vec<UnitChange> = new
@@ -163,6 +170,11 @@ pub(crate) fn plan(
     changes.extend(stops);
     changes.extend(others);
     Ok(changes)
+}
+
+/// Whether this is what `systemctl mask` leaves.
+fn masks(path: &Path) -> bool {
+    std::fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
 }
 
 fn change(name: &str, action: UnitAction) -> UnitChange {
@@ -218,6 +230,10 @@ pub(crate) fn stop_stale(host: &Host, changes: &[UnitChange], new: &Manifest) ->
 
 /// Makes the units as the manifest says.
 ///
+/// What stands on the card is changed first, for all units, and systemd reads it once: each
+/// reading costs a small machine seconds, and without `--no-reload` every word below would ask for
+/// one of its own.
+///
 /// # Errors
 /// When systemd refuses; the message names the unit.
 pub(crate) fn carry_out(
@@ -226,33 +242,46 @@ pub(crate) fn carry_out(
     new: &Manifest,
     read: bool,
 ) -> Result<()> {
-    if read {
+    let of = |wanted: &dyn Fn(UnitAction) -> bool| -> Vec<&str> {
+        let fits = |change: &&UnitChange| wanted(change.action);
+        let found = changes.iter().filter(fits);
+        found.map(|change| change.name.as_str()).collect()
+    };
+    let mut off = of(&|action| action == UnitAction::Stop);
+    off.retain(|name| names(new, name));
+    let on = of(&|action| !matches!(action, UnitAction::Stop | UnitAction::Unmask));
+    let found = look(host, &on)?;
+    let that = |fits: &dyn Fn(&Unit) -> bool| -> Vec<&str> {
+        let each = on.iter().zip(&found).filter(|(_, unit)| fits(unit));
+        each.map(|(name, _)| *name).collect()
+    };
+    let mut unmask = of(&|action| action == UnitAction::Unmask);
+    unmask.extend(that(&Unit::is_masked));
+    let enable = that(&|unit| !unit.starts_at_boot());
+    let mut changed = read;
+    for (verb, names) in [("mask", &off), ("unmask", &unmask), ("enable", &enable)] {
+        if !names.is_empty() {
+            info!(units = %names.join(" "), "systemctl {verb}");
+            let words = [verb, "--no-reload", "--quiet"];
+            host.run("systemctl", &[&words, names.as_slice()].concat())?;
+            changed = true;
+        }
+    }
+    if changed {
         host.run("systemctl", &["daemon-reload"])?;
+    }
+    if !off.is_empty() {
+        host.run("systemctl", &[&["stop"], off.as_slice()].concat())?;
     }
     for change in changes {
         let name = change.name.as_str();
-        if change.action == UnitAction::Stop {
-            if names(new, name) {
-                info!(unit = name, "stopping and masking");
-                host.run("systemctl", &["mask", "--now", "--quiet", name])?;
-            }
-            continue;
-        }
-        let unit = look(host, &[name])?.pop().context("no answer")?;
-        if unit.is_masked() {
-            host.run("systemctl", &["unmask", "--quiet", name])?;
-        }
-        if !unit.starts_at_boot() {
-            info!(unit = name, "setting to start at boot");
-            host.run("systemctl", &["enable", "--quiet", name])?;
-        }
         let verb = match change.action {
             UnitAction::Start => "start",
             UnitAction::Restart => "restart",
             UnitAction::Reload => "reload",
-            UnitAction::Enable | UnitAction::Stop => continue,
+            UnitAction::Enable | UnitAction::Stop | UnitAction::Unmask => continue,
         };
-        info!(unit = name, "{verb}ing");
+        info!(unit = name, "systemctl {verb}");
         host.run("systemctl", &[verb, name])?;
     }
     Ok(())

@@ -138,9 +138,6 @@ impl Job<'_> {
             passwords.check(&plan.accounts)?;
         }
         if self.options.dry_run {
-            if !page.summary.is_empty() {
-                println!("{}", shown::line(&page.summary));
-            }
             return Ok(if plan.is_empty() {
                 Ending::Done
             } else {

@@ -170,6 +170,7 @@ fn units(changes: &[UnitChange]) -> Vec<String> {
             UnitAction::Reload => {
                 format!("{BROKER} reads its accounts again: nobody is disconnected")
             }
+            UnitAction::Unmask => format!("{BROKER} may start again; it is not started now"),
             UnitAction::Stop => {
                 format!("{BROKER} stops for good: every meter and reader is disconnected")
             }
@@ -190,6 +191,10 @@ fn units(changes: &[UnitChange]) -> Vec<String> {
             "read their settings again, and nobody is disconnected:",
         ),
         (UnitAction::Stop, "stop, and cannot start again (masked):"),
+        (
+            UnitAction::Unmask,
+            "may start again (unmasked), and are not started now:",
+        ),
     ] {
         let names: Vec<&str> = changes
             .iter()

@@ -132,6 +132,12 @@ pub fn status(name: &str, status: &Status) -> String {
     };
     row("clock", format!("{}, {clock}", status.clock));
     row("up", duration(status.uptime_s));
+    if status.restart_due {
+        row(
+            "restart",
+            "due: upgraded packages are in use only after one; on the Pi: sudo reboot".to_owned(),
+        );
+    }
     let (free, total) = status.disk;
     row("disk", format!("{} of {} free", bytes(free), bytes(total)));
     for (unit, state) in status.units.iter().take(50) {

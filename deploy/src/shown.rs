@@ -56,8 +56,12 @@ fn push(shown: &mut String, character: char) {
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => {
             shown.push_str(&format!("\\x{:02x}", u32::from(character)));
         }
-        // Changes of direction and invisible characters make a line read as what it is not.
-        '\u{200b}'..='\u{200f}'
+        // Changes of direction (all of Unicode's Bidi_Control are among these) and invisible
+        // characters make a line read as what it is not.
+        '\u{ad}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
         | '\u{feff}' => shown.extend(character.escape_unicode()),
@@ -77,6 +81,23 @@ mod tests {
         );
         assert_eq!(line("exe\u{202e}txt"), r"exe\u{202e}txt");
         assert_eq!(line("Küche\t°C"), "Küche    °C");
+    }
+
+    /// Each character with the property Bidi_Control, and those that show nothing at all.
+    #[test]
+    fn no_line_reads_as_what_it_is_not() {
+        let controls = ['\u{61c}', '\u{200e}', '\u{200f}']
+            .into_iter()
+            .chain('\u{202a}'..='\u{202e}')
+            .chain('\u{2066}'..='\u{2069}')
+            .chain(['\u{ad}', '\u{180e}', '\u{200b}', '\u{2060}', '\u{feff}']);
+        for character in controls {
+            let hostile = format!("a{character}b");
+            let expected = format!("a\\u{{{:x}}}b", u32::from(character));
+            assert_eq!(line(&hostile), expected);
+            assert_eq!(text(&hostile, 1), expected);
+            assert_eq!(page(&hostile), expected);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use deploy::Secrets;
 use deploy::render::collector_files;
 use lab::eventually::{Look, eventually};
 use lab::judge::{self, Readings};
-use lab::live::{fleet_for, stored_in};
+use lab::live::{arrives, fleet_for, stored_in};
 use lab::roles::{collector, database, fleet};
 use lab::site_file::{COLLECTOR_ACCOUNT, DATABASE};
 use lab::virtual_pi::access::Access;
@@ -155,23 +155,7 @@ impl<'a> Flow<'a> {
             devices.len(),
             self.site.meters.len()
         );
-        // The last batch is on its way for a moment; what is not there then never comes.
-        let verdict = eventually(
-            "the database to hold what the meters sent",
-            ON_ITS_WAY,
-            || async {
-                let difference = judge::compare(&sent, &self.stored_since(&sent).await?);
-                let text = difference.to_string();
-                Ok(if difference.is_none() {
-                    Look::Done(text)
-                } else {
-                    Look::NotYet(text)
-                })
-            },
-        );
-        let verdict = verdict
-            .await
-            .context("promise broken: sent and stored are not the same")?;
+        let verdict = arrives(&sent, ON_ITS_WAY, || self.stored_since(&sent)).await?;
         Ok(format!("{} meters, {verdict}", devices.len()))
     }
 

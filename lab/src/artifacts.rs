@@ -1,9 +1,11 @@
 //! What `cargo xtask lab` has built for the lab, and how the lab shall behave: read from the
 //! environment that it sets, once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+
+use crate::node::Upload;
 
 /// Set by `cargo xtask lab`, and by nothing else.
 pub const SWITCH: &str = "SHELLY_LAB";
@@ -65,6 +67,25 @@ impl Artifacts {
             Some(_) => Tier::Vm,
             None => Tier::Containers,
         }
+    }
+
+    /// The programs that the lab's own machines have on their path.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn programs(&self) -> Result<[Upload; 2]> {
+        let program = |name: &str, path: &Path| -> Result<Upload> {
+            Ok(Upload {
+                path: format!("/usr/local/bin/{name}"),
+                mode: 0o755,
+                content: std::fs::read(path)
+                    .with_context(|| format!("reading {}", path.display()))?,
+            })
+        };
+        Ok([
+            program("probe", &self.probe)?,
+            program("meters", &self.meters)?,
+        ])
     }
 
     /// Reads the environment through `variable`; `None` when the lab was not asked for.

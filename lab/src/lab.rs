@@ -14,7 +14,7 @@ use site::{Bastion, Site};
 use crate::artifacts::Artifacts;
 use crate::diagnostics;
 use crate::engine::Engine;
-use crate::node::{Node, Plug, Upload};
+use crate::node::{Node, Plug};
 use crate::roles::witness::Post;
 use crate::roles::{bastion, collector, database, guide, join, router, witness};
 use crate::site_file::{self, COLLECTOR_ACCOUNT};
@@ -200,18 +200,8 @@ impl Lab {
         ];
         try_join_all(ends.map(|(node, segment)| join(node, segment))).await?;
         self.extra_addresses().await?;
-        let read =
-            |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
-        let (probe, meters) = (read(&self.artifacts.probe)?, read(&self.artifacts.meters)?);
-        let programs = || {
-            let file = |name: &str, content: &Vec<u8>| Upload {
-                path: format!("/usr/local/bin/{name}"),
-                mode: 0o755,
-                content: content.clone(),
-            };
-            [file("probe", &probe), file("meters", &meters)]
-        };
-        let upload = |node| async move { Node::upload(node, &programs()).await };
+        let programs = &self.artifacts.programs()?;
+        let upload = |node| async move { Node::upload(node, programs).await };
         try_join_all(
             [&self.router]
                 .into_iter()

@@ -1,7 +1,8 @@
 //! A living lab to look at: a fleet that publishes until somebody stops it, and a table of what
-//! was sent and what is stored.
+//! was sent and what is stored. And waiting until the one is the other.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use actors::fleet::Fleet;
@@ -11,7 +12,8 @@ use deploy::Secrets;
 use serde_json::json;
 use site::Site;
 
-use crate::judge::{Reading, Readings, sent, stored};
+use crate::eventually::{Look, eventually};
+use crate::judge::{self, Reading, Readings, sent, stored};
 use crate::lab::Lab;
 use crate::node::Node;
 use crate::roles::{database, fleet};
@@ -151,4 +153,38 @@ fn shown(channel: Option<&str>, field: &str, reading: &Reading) -> String {
         .map(|channel| format!("[{channel}] "))
         .unwrap_or_default();
     format!("{channel}{field} {value}")
+}
+
+/// Waits until what was sent is stored, exactly; gives that in words. The last batch is on its way
+/// for a moment; what is not there after `deadline` never comes.
+///
+/// # Errors
+/// When it does not come, or looking fails.
+pub async fn arrives<F>(
+    sent: &Readings,
+    deadline: Duration,
+    mut stored: impl FnMut() -> F,
+) -> Result<String>
+where
+    F: Future<Output = Result<Readings>>,
+{
+    let arrived = eventually(
+        "the database to hold what the meters sent",
+        deadline,
+        || {
+            let stored = stored();
+            async {
+                let difference = judge::compare(sent, &stored.await?);
+                let text = difference.to_string();
+                Ok(if difference.is_none() {
+                    Look::Done(text)
+                } else {
+                    Look::NotYet(text)
+                })
+            }
+        },
+    );
+    arrived
+        .await
+        .context("promise broken: sent and stored are not the same")
 }

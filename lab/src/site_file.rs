@@ -55,14 +55,23 @@ pub fn meter_id(n: usize) -> (String, &'static str, &'static str) {
 }
 
 /// The site file of a lab whose bastion is the virtual Pi: reached as `ssh`, an alias, and let out
-/// for names, time and packages.
+/// for names and time. Updates bring packages that cost an emulated machine minutes, so the
+/// scenario about them asks for them, see [`with_updates`].
 #[must_use]
 pub fn write_for_a_pi(topology: &Topology, meters: usize, ssh: &str) -> String {
     let outbound = format!(
-        "\n[outbound]\nresolvers = [\"{}\"]\ntime_servers = [\"0.{TIME_DOMAIN}\", \"1.{TIME_DOMAIN}\"]\nupdates = true\n",
+        "\n[outbound]\nresolvers = [\"{}\"]\ntime_servers = [\"0.{TIME_DOMAIN}\", \"1.{TIME_DOMAIN}\"]\n{NO_UPDATES}\n",
         topology.dmz.host(ROUTER).v4
     );
     text(topology, meters, ssh, &outbound)
+}
+
+const NO_UPDATES: &str = "updates = false";
+
+/// The same site, let out for updates as well.
+#[must_use]
+pub fn with_updates(text: &str) -> String {
+    text.replace(NO_UPDATES, "updates = true")
 }
 
 fn write(topology: &Topology, meters: usize) -> String {

@@ -18,7 +18,7 @@ use futures_util::future::try_join_all;
 use crate::artifacts::{Artifacts, VirtualPi};
 use crate::diagnostics;
 use crate::engine::Engine;
-use crate::node::{Node, Plug, Upload};
+use crate::node::{Node, Plug};
 use crate::roles::{join, outside, router};
 use crate::steps::Steps;
 use crate::sweep::{Reach, sweep};
@@ -184,19 +184,8 @@ impl PiLab {
             (&self.home_server, lan),
         ];
         try_join_all(ends.map(|(node, segment)| join(node, segment))).await?;
-        let program = |path: &std::path::Path, name: &str| {
-            let content = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-            Ok::<_, anyhow::Error>(Upload {
-                path: format!("/usr/local/bin/{name}"),
-                mode: 0o755,
-                content,
-            })
-        };
+        let programs = self.artifacts.programs()?;
         for node in [&self.meters, &self.stranger, &self.admin, &self.collector] {
-            let programs = [
-                program(&self.artifacts.probe, "probe")?,
-                program(&self.artifacts.meters, "meters")?,
-            ];
             node.upload(&programs).await?;
         }
         outside::serve(&self.outside).await?;

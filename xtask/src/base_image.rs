@@ -286,6 +286,6 @@ mod tests {
     fn cross_builds_on_the_same_base() {
         let file = Workspace::find().unwrap().root.join("Cross.toml");
         let text = std::fs::read_to_string(file).unwrap();
-        assert_eq!(text.matches(&format!("BASE = \"{TAG}\"")).count(), 2);
+        assert_eq!(text.matches(&format!("BASE = \"{TAG}\"")).count(), 3);
     }
 }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum as _};
 
-use crate::build::{self, Build, Package};
+use crate::build::{self, Build, Userland};
 use crate::run::{program, step};
 use crate::version;
 use crate::workspace::Workspace;
@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
     /// Everything that `deploy` takes; `--help` shows it. Beside that `--skip-build`: use the
-    /// program of the last build.
+    /// program of the last build; and `--target aarch64`: the program for a 64-bit userland.
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
@@ -33,13 +33,14 @@ pub(crate) struct Deploy {
 struct Words {
     build: bool,
     needs_program: bool,
+    target: Userland,
     others: Vec<OsString>,
 }
 
 /// Runs the command. On success it does not return: it becomes `deploy`, so that Ctrl-C and the
 /// exit code are that program's own.
 pub(crate) fn run(workspace: &Workspace, deploy: Deploy) -> Result<std::convert::Infallible> {
-    let words = Words::read(deploy.args);
+    let words = Words::read(deploy.args)?;
     let mut command = program("cargo");
     // At the place where the person stands: file names are meant from there.
     command.args(["run", "--quiet", "--package", "deploy", "--bin", "deploy"]);
@@ -48,10 +49,10 @@ pub(crate) fn run(workspace: &Workspace, deploy: Deploy) -> Result<std::convert:
         .arg(workspace.root.join("Cargo.toml"));
     command.arg("--").args(words.others);
     if words.needs_program {
-        let built = Package::Bastion.program(workspace)?;
+        let built = words.target.program(workspace)?;
         if words.build && is_older_than_sources(workspace, &built)? {
             step("build", || {
-                build::run(workspace, Build::only(Package::Bastion))
+                build::run(workspace, Build::bastion(words.target))
             })?;
         } else if !built.is_file() {
             bail!(
@@ -68,7 +69,8 @@ pub(crate) fn run(workspace: &Workspace, deploy: Deploy) -> Result<std::convert:
 }
 
 impl Words {
-    fn read(args: Vec<OsString>) -> Words {
+    fn read(mut args: Vec<OsString>) -> Result<Words> {
+        let target = take_target(&mut args)?;
         let is = |word: &OsStr, name: &str| {
             let text = word.to_string_lossy();
             text == name || text.starts_with(&format!("{name}="))
@@ -82,15 +84,40 @@ impl Words {
         let first = args.iter().find(|word| !is_option(word));
         let needs_program =
             needs_program && !first.is_some_and(|word| asks.iter().any(|name| word == name));
-        Words {
+        Ok(Words {
             build: !args.iter().any(|word| word == "--skip-build"),
             needs_program,
+            target,
             others: args
                 .into_iter()
                 .filter(|word| word != "--skip-build")
                 .collect(),
-        }
+        })
     }
+}
+
+/// Takes `--target USERLAND`, or `--target=USERLAND`, out of the words.
+fn take_target(args: &mut Vec<OsString>) -> Result<Userland> {
+    let mut target = Userland::default();
+    let mut at = 0;
+    while let Some(word) = args.get(at).map(|word| word.to_string_lossy().into_owned()) {
+        let value = if word == "--target" {
+            args.remove(at);
+            // What follows, if anything does.
+            args.get(at).map(|word| word.to_string_lossy().into_owned())
+        } else if let Some(value) = word.strip_prefix("--target=") {
+            Some(value.to_owned())
+        } else {
+            at += 1;
+            continue;
+        };
+        let value = value.unwrap_or_default();
+        target = Userland::from_str(&value, false).map_err(|_| {
+            anyhow::anyhow!("--target {value:?} is no userland of a Pi: write armv7 or aarch64")
+        })?;
+        args.remove(at);
+    }
+    Ok(target)
 }
 
 fn is_option(word: &OsStr) -> bool {
@@ -141,9 +168,10 @@ mod tests {
         let expected = Words {
             build,
             needs_program,
+            target: Userland::Armv7,
             others: split(others),
         };
-        assert_eq!(Words::read(split(line)), expected);
+        assert_eq!(Words::read(split(line)).unwrap(), expected);
     }
 
     #[test]
@@ -161,6 +189,20 @@ mod tests {
         );
         check("status", true, false, "status");
         check("--help", true, false, "--help");
+    }
+
+    #[test]
+    fn the_target_is_taken_away_wherever_it_stands() {
+        let read = |line: &str| Words::read(line.split_whitespace().map(OsString::from).collect());
+        for line in ["pi --target aarch64 --yes", "--target=aarch64 pi --yes"] {
+            let words = read(line).unwrap();
+            assert_eq!(words.target, Userland::Aarch64, "{line}");
+            assert_eq!(words.others, ["pi", "--yes"], "{line}");
+        }
+        for line in ["pi --target", "pi --target=arm64", "--target pi"] {
+            let message = read(line).err().unwrap().to_string();
+            assert!(message.contains("write armv7 or aarch64"), "{message}");
+        }
     }
 
     #[test]

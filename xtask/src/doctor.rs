@@ -10,7 +10,7 @@ use clap::Args;
 use crate::cross::{self, Found};
 use crate::engine::{self, Engine};
 use crate::run::{Answer, Run, program};
-use crate::workspace::Workspace;
+use crate::workspace::{PI, SERVER, Workspace};
 use crate::{base_image, images, virtual_pi};
 
 mod table;
@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, args: Doctor) -> Result<ExitCode> {
 /// that follows shows what is left.
 fn fix(workspace: &Workspace, tar: Option<&Path>) {
     let mut results = vec![
-        workspace.ensure_targets(),
+        workspace.ensure_targets(&[PI, SERVER]),
         cross::ensure(workspace).map(drop),
     ];
     if Engine::reach().is_ok() {
@@ -147,7 +147,7 @@ fn toolchain(workspace: &Workspace) -> Row {
 
 fn targets(workspace: &Workspace) -> Row {
     const WHAT: &str = "Rust targets";
-    match workspace.missing_targets() {
+    match workspace.missing_targets(&[PI, SERVER]) {
         Ok(missing) if missing.is_empty() => ok(WHAT, "armv7 and musl"),
         Ok(missing) => row(
             WHAT,

@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::build::Userland;
 use crate::engine::Engine;
 use crate::images::{self, Image};
 use crate::run::{Run, step};
@@ -262,7 +263,7 @@ fn build_programs(
     let tools = if lab.skip_build {
         None
     } else {
-        Some(step("tools", || build::tools(workspace))?)
+        Some(step("tools", || build::tools(workspace, Userland::Armv7))?)
     };
     step("build: the lab itself", || {
         let mut command = workspace.cargo();
@@ -286,8 +287,8 @@ fn build_programs(
         ready
             .recv()
             .context("waiting for the image that programs are built in")?;
-        build::compile(workspace, engine, cross, None)?;
+        build::compile(workspace, engine, cross, None, Userland::Armv7)?;
     }
-    build::report(workspace, None)?;
+    build::report(workspace, None, Userland::Armv7)?;
     Ok(ready)
 }

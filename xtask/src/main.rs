@@ -49,8 +49,9 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Build the programs for the machines that they run on, with cross, and check that they fit.
     ///
-    /// bastion: armv7 with glibc, for the Pi; it may ask for glibc 2.34 at most. collector, and the
-    /// lab's meters and probe: x86-64, static. cross 0.2.5 is installed when absent; its image is
+    /// bastion: armv7 with glibc, for the Pi; it may ask for glibc 2.34 at most. With
+    /// `--target aarch64` it is static, for a Pi with a 64-bit userland. collector, and the lab's
+    /// meters and probe: x86-64, static. cross 0.2.5 is installed when absent; its image is
     /// made from lab/images without any registry.
     Build(build::Build),
     /// Stand up WAN, DMZ and LAN in containers, and let the scenarios prove flow and blocking.
@@ -67,7 +68,7 @@ enum Command {
     /// program `deploy`; `cargo xtask deploy --help` is its manual, with exit codes of its own.
     #[command(disable_help_flag = true)]
     Deploy(deploy::Deploy),
-    /// Run format check, clippy, all tests, then the lab, and then the virtual Pi where it can run.
+    /// Run format check, clippy, all tests, then the lab, and with `--vm` the virtual Pi.
     Test(test::Test),
 }
 

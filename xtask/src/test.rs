@@ -7,7 +7,6 @@ use clap::Args;
 
 use crate::lab::{self, Lab};
 use crate::run::{Run, step};
-use crate::virtual_pi;
 use crate::workspace::Workspace;
 
 /// Arguments of `cargo xtask test`.
@@ -16,9 +15,9 @@ pub(crate) struct Test {
     /// Leave the lab out: no container engine is needed then.
     #[arg(long)]
     no_lab: bool,
-    /// Leave the virtual Pi out. Where it cannot run, it is left out by itself, and named.
-    #[arg(long)]
-    no_vm: bool,
+    /// End with the scenarios on the virtual Pi; they take as long as all the rest.
+    #[arg(long, conflicts_with = "no_lab")]
+    vm: bool,
 }
 
 /// Runs the command. Stops at the first step that fails; the lab's exit code is its own.
@@ -57,16 +56,11 @@ pub(crate) fn run(workspace: &Workspace, test: &Test) -> Result<ExitCode> {
         println!("the lab was not run (--no-lab)");
         return Ok(ExitCode::SUCCESS);
     }
-    let why_not = match (test.no_vm, virtual_pi::possible(workspace)) {
-        (true, _) => Some("--no-vm".to_owned()),
-        (false, Err(lack)) => Some(lack.to_string()),
-        (false, Ok(())) => None,
-    };
-    if let Some(reason) = &why_not {
-        println!("the virtual Pi is left out: {reason}");
+    if !test.vm {
+        println!("the virtual Pi is left out; `--vm` runs its scenarios, too");
     }
     let verdict = lab::run(workspace, &Lab::default())?;
-    if verdict != ExitCode::SUCCESS || why_not.is_some() {
+    if verdict != ExitCode::SUCCESS || !test.vm {
         return Ok(verdict);
     }
     lab::run(workspace, &Lab::on_a_virtual_pi())

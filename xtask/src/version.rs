@@ -16,6 +16,7 @@ pub(crate) const BASTION: &[&str] = &[
     "Cargo.toml",
     "Cargo.lock",
     "Cross.toml",
+    ".cargo/config.toml",
     "rust-toolchain.toml",
 ];
 

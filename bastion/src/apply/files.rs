@@ -23,7 +23,7 @@ pub(crate) fn outdated(host: &Host, bundle: &Bundle) -> Result<Vec<FileChange>> 
     }
     let applied = super::applied(host)?;
     found.extend(stale(host, applied.as_deref(), &bundle.manifest));
-    if applied.as_deref() != Some(manifest_text(bundle)?.as_str()) {
+    if !is_same(applied.as_deref(), bundle)? {
         found.push(FileChange {
             path: APPLIED_PATH.to_owned(),
             action: if applied.is_some() {
@@ -37,6 +37,23 @@ pub(crate) fn outdated(host: &Host, bundle: &Bundle) -> Result<Vec<FileChange>> 
         });
     }
     Ok(found)
+}
+
+/// Whether the applied manifest lists what this one does. Their versions may differ: they are for
+/// showing, and a commit that renders nothing else must not look like a change.
+fn is_same(applied: Option<&str>, bundle: &Bundle) -> Result<bool> {
+    let Some(text) = applied else {
+        return Ok(false);
+    };
+    let Ok(before) = serde_json::from_str::<Manifest>(text) else {
+        return Ok(false);
+    };
+    // Written by us, and not changed since.
+    if self::text(&before)? != text {
+        return Ok(false);
+    }
+    let version = bundle.manifest.version.clone();
+    Ok(Manifest { version, ..before } == bundle.manifest)
 }
 
 /// What the release before brought and this one does not.
@@ -92,7 +109,7 @@ pub(super) fn forget(host: &Host) -> Result<()> {
 
 /// Keeps the manifest of a run that came to its end.
 pub(super) fn record(host: &Host, bundle: &Bundle) -> Result<()> {
-    let content = manifest_text(bundle)?;
+    let content = text(&bundle.manifest)?;
     let owner = host.owner("root", "root")?;
     durable::write(
         host,
@@ -129,8 +146,8 @@ impl Drop for NewFiles<'_> {
     }
 }
 
-pub(crate) fn manifest_text(bundle: &Bundle) -> Result<String> {
-    Ok(serde_json::to_string_pretty(&bundle.manifest).context("writing the manifest")? + "\n")
+fn text(manifest: &Manifest) -> Result<String> {
+    Ok(serde_json::to_string_pretty(manifest).context("writing the manifest")? + "\n")
 }
 
 /// How an installed file differs from what was rendered.

@@ -35,10 +35,21 @@ impl System for Apt {
             })
         };
         match call.program {
-            "dpkg-query" => match self.installed.lock().unwrap().get(last) {
-                Some(version) => done(true, format!("installed {version}\n")),
-                None => done(false, String::new()),
-            },
+            "dpkg-query" => {
+                let installed = self.installed.lock().unwrap();
+                let names = call
+                    .arguments
+                    .iter()
+                    .skip_while(|word| **word != "--")
+                    .skip(1);
+                let lines = names.map(|name| {
+                    let version = installed.get(*name)?;
+                    Some(format!("installed {name} {version}\n"))
+                });
+                let lines: Vec<Option<String>> = lines.collect();
+                let all = lines.iter().all(Option::is_some);
+                done(all, lines.into_iter().flatten().collect())
+            }
             "dpkg" => {
                 let number = |index: usize| call.arguments.get(index).unwrap().parse::<u32>();
                 done(number(1).unwrap() >= number(3).unwrap(), String::new())

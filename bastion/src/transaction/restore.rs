@@ -90,7 +90,9 @@ fn stop(host: &Host, record: &Record, which: impl Fn(&UnitBefore) -> bool) {
     let names: Vec<&str> = record
         .units
         .iter()
-        .filter(|unit| which(unit) && unit.action != UnitAction::Stop)
+        .filter(|unit| which(unit))
+        // What was stopped, or masked before and only unmasked, does not run because of us.
+        .filter(|unit| !matches!(unit.action, UnitAction::Stop | UnitAction::Unmask))
         .map(|unit| unit.name.as_str())
         .collect();
     if names.is_empty() {
@@ -248,7 +250,7 @@ fn unit(host: &Host, unit: &UnitBefore, at_boot: bool) -> Result<()> {
     let name = unit.name.as_str();
     let verb = match (unit.active, unit.action) {
         (true, UnitAction::Reload) if !at_boot => "reload",
-        (true, UnitAction::Enable) => return Ok(()),
+        (true, UnitAction::Enable) | (_, UnitAction::Unmask) => return Ok(()),
         (true, _) if at_boot => "start",
         (true, UnitAction::Stop | UnitAction::Start) => "start",
         (true, UnitAction::Restart | UnitAction::Reload) => "restart",

@@ -128,9 +128,12 @@ fn came_true(first: &First) -> Result<()> {
         let is = after
             .get(&format!("unit {}", unit.name))
             .unwrap_or("not there");
+        let link = after.get(&format!("file /etc/systemd/system/{}", unit.name));
+        let masked = link == Some("link to /dev/null");
         let fits = match unit.action {
-            UnitAction::Stop => is == "masked",
-            _ => is.contains("active"),
+            UnitAction::Stop => masked && is != "active",
+            UnitAction::Unmask => !masked,
+            _ => is == "active",
         };
         ensure!(
             fits,
