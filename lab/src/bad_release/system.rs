@@ -18,13 +18,15 @@ const FORGET_PATH: &str = "/usr/local/sbin/shelly-lab-forget";
 const REAL_PROGRAM_PATH: &str = "/usr/local/lib/shelly-lab-program";
 
 /// Asks the kernel to forget every connection: a message of one header without any condition.
-const FORGET: &str = r#"#!/usr/bin/python3
-import socket, struct
-NETFILTER, CONNECTIONS_DELETE, REQUEST_AND_ANSWER = 12, 0x102, 5
-kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
-kernel.send(struct.pack("=IHHIIBBH", 20, CONNECTIONS_DELETE, REQUEST_AND_ANSWER, 1, 0, 0, 0, 0))
-error = struct.unpack("=IHHIIi", kernel.recv(4096)[:20])[5]
-raise SystemExit(f"the kernel says {error}" if error else 0)
+const FORGET: &str = r#"#!/usr/bin/perl
+my ($netlink, $raw, $netfilter) = (16, 3, 12);
+my ($delete_connections, $request_and_answer) = (0x102, 5);
+socket(my $kernel, $netlink, $raw, $netfilter) or die "socket: $!";
+send($kernel, pack("LSSLLCCS", 20, $delete_connections, $request_and_answer, 1, 0, 0, 0, 0), 0)
+    or die "send: $!";
+defined recv($kernel, my $answer, 4096, 0) or die "recv: $!";
+my $error = (unpack("LSSLLl", $answer))[5];
+die "the kernel says $error\n" if $error;
 "#;
 
 /// Works from its staging folder, and crashes in place.
