@@ -45,6 +45,10 @@ pub struct Cli {
     /// The program for the bastion. `cargo xtask deploy` builds and names it.
     #[arg(long, value_name = "PATH")]
     pub program: Option<PathBuf>,
+    /// Carry this folder instead of rendering one, whatever is in it. For the lab, which shows that
+    /// a bad release cannot lock anyone out.
+    #[arg(long, hide = true, value_name = "FOLDER")]
+    pub release: Option<PathBuf>,
     /// What all commands share.
     #[command(flatten)]
     pub shared: Shared,

@@ -211,6 +211,7 @@ fn options(cli: &Cli) -> Result<Options> {
         offline: cli.offline,
         new_host: cli.shared.new_host,
         take_over: cli.take_over,
+        release: cli.release.clone(),
         who: who(),
         places: Places::below(&cli.shared.target_root),
     })

@@ -6,14 +6,19 @@ mod console_open;
 mod deployed;
 mod deployment;
 mod flow;
+mod interrupted;
 mod isolation;
 mod listing;
+mod lockout;
 mod machine;
 mod network;
 mod new_card;
+mod power;
 mod reboot;
 mod refused;
 mod rollback;
+mod running;
+mod second;
 mod secrets_leak;
 mod stage;
 mod system;
@@ -31,6 +36,9 @@ fn main() -> ExitCode {
 fn all() -> Vec<Scenario> {
     [
         machine::scenarios(),
+        lockout::scenarios(),
+        interrupted::scenarios(),
+        power::scenarios(),
         deployment::scenarios(),
         isolation::scenarios(),
         refused::scenarios(),

@@ -15,6 +15,7 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::deployed::{DEPLOYED, First};
+use crate::second::Second;
 
 /// One thing that is proven on the virtual Pi.
 pub(crate) type Scenario = runner::Scenario<Stage>;
@@ -44,6 +45,8 @@ pub(crate) struct Stage {
     pub(crate) lab: PiLab,
     /// See [`Stage::first`].
     pub(crate) first: OnceCell<Result<First, String>>,
+    /// See [`Stage::second`].
+    pub(crate) second: OnceCell<Result<Second, String>>,
 }
 
 impl Stage {
@@ -72,16 +75,9 @@ impl Stage {
         )
     }
 
-    /// Runs the deployer on this host, as `cargo xtask deploy` does: `arguments`, then the site
-    /// file and what OpenSSH is told.
-    pub(crate) async fn deployer(
-        &self,
-        from: &Access,
-        arguments: &[&str],
-        limit: Duration,
-    ) -> Result<Output> {
-        let program = &self.lab.built.deployer;
-        let mut deployer = Command::new(program);
+    /// The deployer on this host, ready to be started.
+    pub(crate) fn command(&self, from: &Access, arguments: &[&str]) -> Command {
+        let mut deployer = Command::new(&self.lab.built.deployer);
         deployer
             .arg("--program")
             .arg(
@@ -95,6 +91,18 @@ impl Stage {
             .arg(from.ssh_config())
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        deployer
+    }
+
+    /// Runs the deployer on this host, as `cargo xtask deploy` does: `arguments`, then the site
+    /// file and what OpenSSH is told.
+    pub(crate) async fn deployer(
+        &self,
+        from: &Access,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<Output> {
+        let mut deployer = self.command(from, arguments);
         let ended = tokio::time::timeout(limit, deployer.output()).await;
         let Ok(ended) = ended else {
             bail!(
@@ -103,7 +111,7 @@ impl Stage {
                 limit.as_secs()
             );
         };
-        let ended = ended.with_context(|| format!("starting {}", program.display()))?;
+        let ended = ended.context("starting the deployer")?;
         Ok(Output {
             code: ended.status.code().map_or(-1, i64::from),
             stdout: String::from_utf8_lossy(&ended.stdout).into_owned(),
@@ -121,6 +129,7 @@ impl runner::Stage for Stage {
         Ok(Stage {
             lab: PiLab::start(artifacts).await?,
             first: OnceCell::new(),
+            second: OnceCell::new(),
         })
     }
 

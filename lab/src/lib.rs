@@ -4,6 +4,7 @@
 //! What is proven with it stands in `scenarios/`, and in `pi/` what takes an emulated machine.
 
 pub mod artifacts;
+pub mod bad_release;
 pub mod diagnostics;
 pub mod engine;
 pub mod eventually;
@@ -15,6 +16,7 @@ pub mod node;
 pub mod probe;
 pub mod roles;
 pub mod runner;
+pub mod sample;
 pub mod site_file;
 pub mod steps;
 pub mod sweep;

@@ -31,6 +31,21 @@ done
 exit 8
 "#;
 
+/// Sends one request, and kills the emulator as soon as it ends well, without a way back here in
+/// between.
+const CUT: &str = r#"
+kill -0 "$(cat "$5")" || exit 7
+exec 3<>"$1.in" 4<>"$1.out" && flock 3 || exit 7
+printf '%s %s %s\n' "$2" "$3" "$4" >&3
+while read -r number kind rest <&4; do
+    [ "$number" = "$2" ] && [ "$kind" = e ] || continue
+    [ "$rest" = 0 ] || exit 9
+    kill -KILL "$(cat "$5")"
+    exit 0
+done
+exit 8
+"#;
+
 /// Greets, sends one command and prints its answer; events in between are not for us.
 const COMMAND: &str = r#"
 exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 7
@@ -86,6 +101,34 @@ pub(super) async fn ask(hull: &Node, script: &str, limit: Duration) -> Result<Ou
         stdout: String::from_utf8_lossy(&output).into_owned(),
         stderr: String::new(),
     })
+}
+
+/// Kills the emulator as soon as a condition of the machine's shell holds. No when it did not
+/// within `limit`.
+///
+/// # Errors
+/// When the console does not answer.
+pub(super) async fn cut_when(hull: &Node, condition: &str, limit: Duration) -> Result<bool> {
+    let script = format!("until {condition}; do :; done");
+    let seconds = limit.as_secs().max(1);
+    let words = [
+        "timeout",
+        &(seconds + 10).to_string(),
+        "bash",
+        "-c",
+        CUT,
+        "cut",
+        CONSOLE,
+        &rand::random::<u32>().to_string(),
+        &seconds.to_string(),
+        &BASE64.encode(script),
+        super::machine::PID_FILE,
+    ];
+    match hull.exec("root", &words).await?.code {
+        0 => Ok(true),
+        9 => Ok(false),
+        code => bail!("waiting at the Pi's console for `{condition}`: code {code}"),
+    }
 }
 
 /// Gives the emulator a command of its protocol, and returns what it answered.

@@ -177,6 +177,24 @@ impl Machine {
             .context("pulling the virtual Pi's power")
     }
 
+    /// Pulls the power as soon as a condition of the machine's shell holds; some tenths of a
+    /// second pass in between. No when it did not hold within `limit`: then the power stays on.
+    ///
+    /// # Errors
+    /// When the console does not answer.
+    pub async fn power_cut_when(&self, condition: &str, limit: Duration) -> Result<bool> {
+        let cut = console::cut_when(&self.hull, condition, limit).await?;
+        if cut {
+            self.hull
+                .script(&format!(
+                    "pid=$(cat {PID_FILE}); while kill -0 \"$pid\" 2>/dev/null; do sleep 0.05; done
+                     rm -f {PID_FILE}"
+                ))
+                .await?;
+        }
+        Ok(cut)
+    }
+
     /// Pulls the network cable, as the machine sees it, too.
     ///
     /// # Errors
