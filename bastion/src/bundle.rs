@@ -128,7 +128,7 @@ pub fn sha256(content: &[u8]) -> String {
 }
 
 /// Absolute, and spelled in the one way in which no two spellings name one file.
-fn is_plain(path: &str) -> bool {
+pub(crate) fn is_plain(path: &str) -> bool {
     path.strip_prefix('/').is_some_and(|rest| {
         rest.split('/')
             .all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'))

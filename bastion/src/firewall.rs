@@ -5,36 +5,31 @@
 //! as a reference: a table without hooks, which sees no packet. Both are printed by the same
 //! nft and can then be compared to the letter. Other tables are never touched.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+mod compare;
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use site::manifest::TABLE;
 
-const REFERENCE: &str = "shelly_bastion_reference";
-/// What makes a chain see packets.
-const HOOKED: [&str; 4] = ["type", "hook", "prio", "policy"];
+use crate::host::Host;
+use crate::system::Call;
 
-/// A chain and its rules, as nft prints them, without what changes by itself.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ChainState {
-    /// Name of the chain.
-    pub name: String,
-    /// Type, hook, priority and policy, in the order of [`HOOKED`].
-    pub hooked: Vec<Value>,
-    /// Name (the comment) and normalised expressions of each rule.
-    pub rules: Vec<(String, Value)>,
-}
+pub use compare::{ChainState, compare};
+
+use compare::{HOOKED, chains, compare_sets, flags, hooked};
+
+const REFERENCE: &str = "shelly_bastion_reference";
 
 /// Makes sure that a ruleset speaks of nothing but our own table, asks the kernel whether it
 /// would take it, and changes nothing.
 ///
 /// # Errors
 /// When it speaks of anything else, nft refuses it, or cannot be run.
-pub fn check(ruleset: &Value) -> Result<()> {
+pub fn check(host: &Host, ruleset: &Value) -> Result<()> {
     reference(ruleset)?;
-    nft(&["-c", "-j", "-f", "-"], Some(ruleset))
+    nft(host, &["-c", "-j", "-f", "-"], Some(ruleset))
         .map(drop)
         .context("checking the ruleset with nftables")
 }
@@ -43,8 +38,8 @@ pub fn check(ruleset: &Value) -> Result<()> {
 ///
 /// # Errors
 /// When nft refuses it or cannot be run.
-pub fn load(ruleset: &Value) -> Result<()> {
-    nft(&["-j", "-f", "-"], Some(ruleset))
+pub fn load(host: &Host, ruleset: &Value) -> Result<()> {
+    nft(host, &["-j", "-f", "-"], Some(ruleset))
         .map(drop)
         .context("loading the ruleset into nftables")
 }
@@ -53,103 +48,133 @@ pub fn load(ruleset: &Value) -> Result<()> {
 ///
 /// # Errors
 /// When nft cannot be run or does not answer in the expected form.
-pub fn differences(ruleset: &Value) -> Result<Vec<String>> {
-    let Some(loaded) = list(TABLE)? else {
+pub fn differences(host: &Host, ruleset: &Value) -> Result<Vec<String>> {
+    let Some(loaded) = list(host, TABLE)? else {
         return Ok(vec![format!("table inet {TABLE} is not loaded")]);
     };
-    load(&reference(ruleset)?)?;
-    let reference = list(REFERENCE);
-    nft(&["delete", "table", "inet", REFERENCE], None).context("removing the reference table")?;
-    let mut expected = chains(&reference?.context("nft does not show the reference table")?);
+    load(host, &reference(ruleset)?)?;
+    let reference = list(host, REFERENCE);
+    nft(host, &["delete", "table", "inet", REFERENCE], None)
+        .context("removing the reference table")?;
+    let reference = reference?.context("nft does not show the reference table")?;
+    let mut expected = chains(&reference);
     for chain in &mut expected {
         chain.hooked = rendered_hooks(ruleset, &chain.name);
     }
     let mut found = compare(&expected, &chains(&loaded));
+    found.extend(compare_sets(&reference, &loaded));
     found.extend(flags(&loaded));
     Ok(found)
 }
 
-/// A table can be put to sleep by a flag, with every rule in its place. Ours has no flag.
-fn flags(listing: &Value) -> Option<String> {
-    let objects = listing.get("nftables").and_then(Value::as_array);
-    let flags = objects
-        .into_iter()
-        .flatten()
-        .find_map(|object| object.get("table")?.get("flags"))?;
-    Some(format!("table inet {TABLE} carries the flags {flags}"))
+/// Removes the reference that a run left which was ended while it compared. It filters nothing.
+///
+/// # Errors
+/// When nft cannot be run.
+pub(crate) fn remove_reference(host: &Host) -> Result<()> {
+    if list(host, REFERENCE)?.is_some() {
+        nft(host, &["delete", "table", "inet", REFERENCE], None)
+            .context("removing the reference table")?;
+    }
+    Ok(())
 }
 
-/// Compares chain by chain and rule by rule: what is missing, too much, moved or changed.
+/// Commands that bring the loaded table back as it is now; none when it is not loaded. What a
+/// set learnt while it ran is left out: it would be out of date.
+///
+/// # Errors
+/// When nft cannot be run, or would not take the commands.
+pub fn restorable(host: &Host) -> Result<Option<Value>> {
+    let Some(listing) = list(host, TABLE)? else {
+        return Ok(None);
+    };
+    let commands = restoring(&listing);
+    check(host, &commands).context("asking nftables whether it would take its own table again")?;
+    Ok(Some(commands))
+}
+
+/// Whether our table is loaded.
+///
+/// # Errors
+/// When nft cannot be run.
+pub fn is_loaded(host: &Host) -> Result<bool> {
+    list(host, TABLE).map(|listing| listing.is_some())
+}
+
+/// Takes our table away, if it is there: nothing of ours filters any more.
+///
+/// # Errors
+/// When nft refuses it or cannot be run.
+pub fn unload(host: &Host) -> Result<()> {
+    let table = json!({"table": {"family": "inet", "name": TABLE}});
+    load(
+        host,
+        &json!({"nftables": [{"add": table}, {"delete": table}]}),
+    )
+}
+
+/// The users that a ruleset names. nft takes no ruleset with a user that the machine does not know.
 #[must_use]
-pub fn compare(expected: &[ChainState], loaded: &[ChainState]) -> Vec<String> {
-    let mut found = Vec::new();
-    for chain in expected {
-        let Some(there) = loaded.iter().find(|there| there.name == chain.name) else {
-            found.push(format!("chain {} is missing", chain.name));
-            continue;
-        };
-        if there.hooked != chain.hooked {
-            let print = |values: &[Value]| {
-                values
+pub fn users(ruleset: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![ruleset];
+    while let Some(value) = open.pop() {
+        let of_user = value.pointer("/left/meta/key").and_then(Value::as_str) == Some("skuid");
+        if let (true, Some(right)) = (of_user, value.get("right")) {
+            let listed = right.get("set").unwrap_or(right);
+            let names = listed
+                .as_array()
+                .map_or(std::slice::from_ref(listed), |all| all);
+            found.extend(
+                names
                     .iter()
-                    .map(Value::to_string)
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            };
-            found.push(format!(
-                "chain {} is {}, expected {}",
-                chain.name,
-                print(&there.hooked),
-                print(&chain.hooked)
-            ));
+                    .filter_map(|name| Some(name.as_str()?.to_owned())),
+            );
         }
-        compare_rules(chain, there, &mut found);
-    }
-    for chain in loaded {
-        if !expected.iter().any(|known| known.name == chain.name) {
-            found.push(format!("chain {} is not ours", chain.name));
+        match value {
+            Value::Array(values) => open.extend(values),
+            Value::Object(values) => open.extend(values.values()),
+            _ => {}
         }
     }
     found
 }
 
-fn compare_rules(expected: &ChainState, loaded: &ChainState, found: &mut Vec<String>) {
-    let before = found.len();
-    for (name, expression) in &expected.rules {
-        let same: Vec<_> = loaded
-            .rules
-            .iter()
-            .filter(|(there, _)| there == name)
-            .collect();
-        match same.as_slice() {
-            [] => found.push(format!(
-                "rule {name} is missing from chain {}",
-                expected.name
-            )),
-            [(_, there)] if there != expression => found.push(format!("rule {name} was changed")),
-            [_] => {}
-            _ => found.push(format!("rule {name} is there {} times", same.len())),
+fn restoring(listing: &Value) -> Value {
+    let table = json!({"table": {"family": "inet", "name": TABLE}});
+    let mut commands = vec![
+        json!({"add": table}),
+        json!({"delete": table}),
+        json!({"add": table}),
+    ];
+    let objects: Vec<&Value> = listing
+        .get("nftables")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .collect();
+    // Rules name chains and sets, so those come first.
+    let is_of = |kind: &str, group: usize| match kind {
+        "metainfo" | "table" => false,
+        "chain" => group == 1,
+        "rule" => group == 2,
+        _ => group == 0,
+    };
+    for group in 0..3 {
+        for object in objects.iter().filter_map(|object| object.as_object()) {
+            for (kind, object) in object.iter().filter(|(kind, _)| is_of(kind, group)) {
+                let mut object = object.clone();
+                if let Some(fields) = object.as_object_mut() {
+                    fields.remove("handle");
+                    if compare::learns(fields) {
+                        fields.remove("elem");
+                    }
+                }
+                commands.push(json!({"add": {kind: object}}));
+            }
         }
     }
-    for (name, _) in &loaded.rules {
-        if !expected.rules.iter().any(|(known, _)| known == name) {
-            let name = if name.is_empty() {
-                "without a name"
-            } else {
-                name
-            };
-            found.push(format!(
-                "rule {name} in chain {} is not ours",
-                expected.name
-            ));
-        }
-    }
-    if found.len() == before && expected.rules != loaded.rules {
-        found.push(format!(
-            "the rules of chain {} stand in another order",
-            expected.name
-        ));
-    }
+    json!({"nftables": commands})
 }
 
 /// The rendered commands, aimed at a table that sees no packet.
@@ -191,62 +216,9 @@ fn rendered_hooks(ruleset: &Value, chain: &str) -> Vec<Value> {
         .unwrap_or_default()
 }
 
-fn hooked(chain: &Value) -> Vec<Value> {
-    HOOKED
-        .iter()
-        .map(|key| chain.get(*key).cloned().unwrap_or_default())
-        .collect()
-}
-
-/// The chains of a listing. Handles, counters and the program's version change by themselves.
-fn chains(listing: &Value) -> Vec<ChainState> {
-    let objects: Vec<&Value> = listing
-        .get("nftables")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .collect();
-    let text = |object: &Value, key: &str| {
-        object
-            .get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let rules = |chain: &str| {
-        objects
-            .iter()
-            .filter_map(|object| object.get("rule"))
-            .filter(|rule| text(rule, "chain") == chain)
-            .map(|rule| (text(rule, "comment"), without_counts(rule.get("expr"))))
-            .collect()
-    };
-    objects
-        .iter()
-        .filter_map(|object| object.get("chain"))
-        .map(|chain| {
-            let name = text(chain, "name");
-            ChainState {
-                rules: rules(&name),
-                hooked: hooked(chain),
-                name,
-            }
-        })
-        .collect()
-}
-
-fn without_counts(expression: Option<&Value>) -> Value {
-    let mut expression = expression.cloned().unwrap_or_default();
-    for statement in expression.as_array_mut().into_iter().flatten() {
-        if let Some(counter) = statement.get_mut("counter") {
-            *counter = Value::Null;
-        }
-    }
-    expression
-}
-
-fn list(table: &str) -> Result<Option<Value>> {
-    let tables = nft(&["-j", "list", "tables"], None).context("listing nftables' tables")?;
+/// A table of family `inet` as nft lists it; none when there is none.
+pub(crate) fn list(host: &Host, table: &str) -> Result<Option<Value>> {
+    let tables = nft(host, &["-j", "list", "tables"], None).context("listing nftables' tables")?;
     let tables: Value =
         serde_json::from_str(&tables).context("reading nftables' list of tables")?;
     let there = tables
@@ -264,41 +236,22 @@ fn list(table: &str) -> Result<Option<Value>> {
     if !there {
         return Ok(None);
     }
-    let listing = nft(&["-j", "list", "table", "inet", table], None)
+    let listing = nft(host, &["-j", "list", "table", "inet", table], None)
         .with_context(|| format!("listing table {table}"))?;
     serde_json::from_str(&listing)
         .map(Some)
         .with_context(|| format!("reading nftables' listing of {table}"))
 }
 
-fn nft(arguments: &[&str], input: Option<&Value>) -> Result<String> {
-    let mut child = Command::new("nft")
-        .args(arguments)
-        .stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("starting nft; install the package nftables")?;
-    let handed = match (input, child.stdin.take()) {
-        // nft reads all of its input before it answers, so this cannot block for ever.
-        (Some(input), Some(mut stdin)) => stdin.write_all(input.to_string().as_bytes()),
-        _ => Ok(()),
+fn nft(host: &Host, arguments: &[&str], input: Option<&Value>) -> Result<String> {
+    let call = Call {
+        input: input.map(Value::to_string),
+        ..Call::new("nft", arguments)
     };
-    let output = child.wait_with_output().context("waiting for nft")?;
-    if !output.status.success() {
-        bail!(
-            "nft {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    // When nft ended early, its own words above say more than a broken pipe.
-    handed.context("handing the ruleset to nft")?;
-    String::from_utf8(output.stdout).context("nft answered in something that is not text")
+    host.system()
+        .run(&call)
+        .context("running nft, of the package nftables")?
+        .success(&call)
 }
 
 #[cfg(test)]

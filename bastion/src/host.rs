@@ -4,13 +4,17 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+
+use crate::system::{Answer, Call, System, ThisMachine};
 
 /// A machine to install into.
 #[derive(Debug, Clone)]
 pub struct Host {
     root: PathBuf,
+    system: Arc<dyn System>,
 }
 
 /// Numbers of a user and a group.
@@ -26,7 +30,45 @@ impl Host {
     /// The machine whose files begin at `root`; `/` for the one this program runs on.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Host {
-        Host { root: root.into() }
+        Host::with_system(root, Arc::new(ThisMachine))
+    }
+
+    /// A machine whose programs are run by something else.
+    #[must_use]
+    pub fn with_system(root: impl Into<PathBuf>, system: Arc<dyn System>) -> Host {
+        Host {
+            root: root.into(),
+            system,
+        }
+    }
+
+    /// What runs its programs.
+    #[must_use]
+    pub fn system(&self) -> &dyn System {
+        self.system.as_ref()
+    }
+
+    /// Runs a program of the machine, and gives what it said.
+    ///
+    /// # Errors
+    /// When it cannot be started, takes too long, or fails.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let call = Call::new(program, arguments);
+        self.system.run(&call)?.success(&call)
+    }
+
+    /// Runs a program whose failing is an answer too.
+    ///
+    /// # Errors
+    /// When it cannot be started, or takes too long.
+    pub fn ask(&self, program: &str, arguments: &[&str]) -> Result<Answer> {
+        self.system.run(&Call::new(program, arguments))
+    }
+
+    /// Whether systemd runs this machine: it says so itself by this folder, see `sd_booted(3)`.
+    #[must_use]
+    pub fn has_systemd(&self) -> bool {
+        self.path("/run/systemd/system").is_dir()
     }
 
     /// Where an absolute path of that machine lies.
@@ -64,6 +106,17 @@ impl Host {
             .with_context(|| format!("locking {}", path.display()))
     }
 
+    /// Whether the machine knows a user.
+    ///
+    /// # Errors
+    /// When its list of users cannot be read.
+    pub fn knows_user(&self, name: &str) -> Result<bool> {
+        let text = read_text(&self.path("/etc/passwd"))?;
+        Ok(text
+            .lines()
+            .any(|line| line.split(':').next() == Some(name)))
+    }
+
     /// Both files have the name first and the number third.
     fn id(&self, database: &str, name: &str) -> Result<u32> {
         let path = self.path(database);
@@ -73,7 +126,7 @@ impl Host {
             .find(|fields| fields.first() == Some(&name))
             .and_then(|fields| fields.get(2)?.parse().ok())
             .with_context(|| {
-                format!("{database} has no entry {name}; install the package mosquitto first")
+                format!("{database} has no entry {name}; a package that the manifest names brings it: run `bastion packages FOLDER` first")
             })
     }
 }

@@ -1,4 +1,5 @@
-//! The program on the Pi: installs what was rendered for it, and compares what is there with it.
+//! The program on the Pi: puts in place what was rendered for it, with a way back, and compares
+//! what is there with it.
 //!
 //! It decides nothing about policy or accounts: those arrive rendered. Modules in reading order.
 
@@ -7,9 +8,25 @@ pub mod bundle;
 pub mod cli;
 pub mod clock;
 pub mod daemon;
+mod durable;
+#[cfg(test)]
+mod fake;
 pub mod firewall;
+mod health;
+pub mod history;
 pub mod host;
 pub mod journal;
-pub mod processes;
-pub mod service;
+pub mod open;
+pub mod packages;
+pub mod plan;
+mod process;
+mod release;
+pub mod rollback;
+mod say;
+pub mod serve;
+mod service;
+pub mod status;
+pub mod system;
+pub mod transaction;
+mod units;
 pub mod verify;

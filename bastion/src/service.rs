@@ -1,11 +1,10 @@
-//! The broker as a service: systemd on the Pi; a plain process where there is no systemd.
+//! The broker where there is no systemd: a plain process, found again by its name.
 //!
-//! The second form serves containers. Supervision is left to systemd, and to nobody there.
+//! This serves containers. On the Pi systemd starts and supervises it, see [`crate::units`].
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,114 +17,45 @@ const BROKER: &str = "mosquitto";
 const START_DEADLINE: Duration = Duration::from_secs(20);
 const ONE_LOOK: Duration = Duration::from_millis(50);
 
-/// Who starts and stops the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Services {
-    /// `systemctl`.
-    Systemd,
-    /// A child of our own, found again by its name.
-    Process,
+/// Whether the broker runs.
+///
+/// # Errors
+/// When the process list cannot be read.
+pub(crate) fn broker_runs() -> Result<bool> {
+    Ok(broker_process()?.is_some())
 }
 
-impl Services {
-    /// What this machine has: systemd says so itself by this folder, see `sd_booted(3)`.
-    #[must_use]
-    pub fn of_this_machine() -> Services {
-        if Path::new("/run/systemd/system").is_dir() {
-            Services::Systemd
-        } else {
-            Services::Process
-        }
+/// Starts the broker afresh, and waits until both of its listeners answer.
+///
+/// # Errors
+/// When it cannot be started or does not listen in time.
+pub(crate) fn restart_broker() -> Result<()> {
+    if let Some(pid) = broker_process()? {
+        kill_process(pid, Signal::TERM).context("stopping mosquitto")?;
+        wait_until("mosquitto to end", || Ok(broker_process()? != Some(pid)))?;
     }
-
-    /// Makes new or changed units known, and lets the policy's unit start at boot.
-    ///
-    /// # Errors
-    /// When systemd refuses.
-    pub fn units_changed(self) -> Result<()> {
-        match self {
-            Services::Systemd => {
-                run("systemctl", &["daemon-reload"])?;
-                run(
-                    "systemctl",
-                    &[
-                        "enable",
-                        "--quiet",
-                        "shelly-bastion-policy.service",
-                        "mosquitto.service",
-                    ],
-                )
-            }
-            Services::Process => Ok(()),
-        }
-    }
-
-    /// Whether the broker runs.
-    ///
-    /// # Errors
-    /// When the process list cannot be read.
-    pub fn broker_runs(self) -> Result<bool> {
-        match self {
-            Services::Systemd => {
-                let status = Command::new("systemctl")
-                    .args(["is-active", "--quiet", "mosquitto.service"])
-                    .status();
-                Ok(status.context("starting systemctl")?.success())
-            }
-            Services::Process => Ok(broker_process()?.is_some()),
-        }
-    }
-
-    /// Starts the broker afresh, and waits until both of its listeners answer.
-    ///
-    /// # Errors
-    /// When it cannot be started or does not listen in time.
-    pub fn restart_broker(self) -> Result<()> {
-        match self {
-            Services::Systemd => run("systemctl", &["restart", "mosquitto.service"])?,
-            Services::Process => {
-                if let Some(pid) = broker_process()? {
-                    kill_process(pid, Signal::TERM).context("stopping mosquitto")?;
-                    wait_until("mosquitto to end", || Ok(broker_process()? != Some(pid)))?;
-                }
-                start_process()?;
-            }
-        }
-        wait_until("mosquitto to listen on both ports", || {
-            Ok([MQTT_PORT, MQTT_LOOPBACK_PORT].into_iter().all(answers))
-        })
-    }
-
-    /// Lets the broker read passwords and access rules again. Connections stay, except those
-    /// of accounts that no longer pass.
-    ///
-    /// # Errors
-    /// When it does not run or the signal cannot be sent.
-    pub fn reload_broker(self) -> Result<()> {
-        match self {
-            Services::Systemd => run("systemctl", &["reload", "mosquitto.service"]),
-            Services::Process => {
-                let pid = broker_process()?.context("mosquitto does not run")?;
-                kill_process(pid, Signal::HUP)
-                    .context("asking mosquitto to read its accounts again")
-            }
-        }
-    }
+    start_process()?;
+    wait_for_listeners()
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<()> {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .with_context(|| format!("starting {program}"))?;
-    if !output.status.success() {
-        bail!(
-            "{program} {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(())
+/// Waits until both of the broker's listeners answer.
+///
+/// # Errors
+/// When they do not in time.
+pub(crate) fn wait_for_listeners() -> Result<()> {
+    wait_until("mosquitto to listen on both ports", || {
+        Ok([MQTT_PORT, MQTT_LOOPBACK_PORT].into_iter().all(answers))
+    })
+}
+
+/// Lets the broker read passwords and access rules again. Connections stay, except those
+/// of accounts that no longer pass.
+///
+/// # Errors
+/// When it does not run or the signal cannot be sent.
+pub(crate) fn reload_broker() -> Result<()> {
+    let pid = broker_process()?.context("mosquitto does not run")?;
+    kill_process(pid, Signal::HUP).context("asking mosquitto to read its accounts again")
 }
 
 /// The broker's log goes where journald would take it from.

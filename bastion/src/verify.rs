@@ -1,78 +1,91 @@
-//! Compares what is on the machine with what was applied: files, firewall, listeners, accounts.
+//! Compares what is on the machine with what was applied: files, firewall, units, packages,
+//! listeners, accounts.
 //!
 //! It changes nothing that a packet or a program could notice. A check that cannot be made is
 //! named as such; a report without one check that was made is no pass.
 
 mod accounts;
 mod listeners;
-mod report;
+mod mqtt;
+pub(crate) mod network;
 
 use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use site::answer::Report;
 use site::flow::Policy;
-use site::manifest::{FLOWS_PATH, Manifest, RULESET_PATH};
-
-pub use report::{Check, Report, Verdict};
+use site::manifest::{FLOWS_PATH, FileEntry, Manifest, RULESET_PATH};
 
 use crate::apply::{applied, attributes};
 use crate::bundle::{mode, parse_manifest, sha256};
-use crate::firewall;
 use crate::host::{Host, read_if_present, read_text};
+use crate::{firewall, packages, say, units};
+
+const LISTENERS: &str = "listeners";
 
 /// Verifies this machine and prints the report.
 ///
 /// # Errors
 /// When the report cannot be printed.
 pub fn run(host: &Host, json: bool) -> Result<ExitCode> {
-    let report = verify(host);
+    let report = {
+        let _alone = host.lock()?;
+        report(host)
+    };
     if json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&report).context("printing the report")?
-        );
+        say::json(&report)?;
     } else {
-        print!("{report}");
+        say::line(report.to_string().trim_end());
     }
     Ok(ExitCode::from(report.exit_code()))
 }
 
-/// Makes every check and collects one report.
+/// Makes every check and collects one report. The lock must be held.
 #[must_use]
-pub fn verify(host: &Host) -> Report {
+pub(crate) fn report(host: &Host) -> Report {
     let manifest = applied(host).and_then(|text| {
         parse_manifest(&text.context("no folder was applied to the end; run `bastion apply DIR`")?)
     });
     let mut report = Report::default();
     match &manifest {
-        Err(error) => report.add("files", Err(anyhow::anyhow!("{error:#}"))),
+        Err(error) => report.add("files", Err(format!("{error:#}"))),
         Ok(manifest) => {
             for entry in &manifest.files {
                 report.add(&format!("file {}", entry.path), file(host, entry));
             }
         }
     }
-    report.add("firewall", host.lock().and_then(|_lock| ruleset(host)));
+    report.add("firewall", ruleset(host));
     report.add("flows", flows(host));
-    report.add("listeners", listeners::check());
+    let nothing = || "there is no manifest to compare with".to_owned();
     match &manifest {
-        Err(_) => report.add(
-            "accounts",
-            Err(anyhow::anyhow!("there is no manifest to compare with")),
-        ),
+        // Nobody looks after units and packages in a container.
+        _ if !host.has_systemd() => {}
+        Err(_) => report.add("units", Err(nothing())),
+        Ok(manifest) => {
+            add_units(host, manifest, &mut report);
+            report.add("packages", lacking(host, manifest));
+        }
+    }
+    match &manifest {
+        Err(_) => report.add("accounts", Err(nothing())),
         Ok(Manifest { accounts, .. }) => report.add("accounts", accounts::listed(host, accounts)),
     }
-    report.add("anonymous login", accounts::anonymous_is_refused());
-    report.add("health login", accounts::health_is_accepted(host));
+    host.system().ask_network(host, &mut report);
     report
+}
+
+/// Whether a part of a finding is about something that the bastion did not bring.
+pub(crate) fn is_foreign(subject: &str, part: &str) -> bool {
+    subject == LISTENERS && listeners::is_foreign(part)
 }
 
 /// What is wrong, or nothing.
 type Finding = Result<Option<String>>;
 
-fn file(host: &Host, entry: &site::manifest::FileEntry) -> Finding {
+fn file(host: &Host, entry: &FileEntry) -> Finding {
     let path = host.path(&entry.path);
     let Some(content) = read_if_present(&path)? else {
         return Ok(Some("is missing".to_owned()));
@@ -86,7 +99,7 @@ fn file(host: &Host, entry: &site::manifest::FileEntry) -> Finding {
 fn ruleset(host: &Host) -> Finding {
     let text = read_text(&host.path(RULESET_PATH))?;
     let ruleset: Value = serde_json::from_str(&text).context("reading the applied ruleset")?;
-    let found = firewall::differences(&ruleset)?;
+    let found = firewall::differences(host, &ruleset)?;
     Ok((!found.is_empty()).then(|| found.join("; ")))
 }
 
@@ -107,4 +120,26 @@ fn flows(host: &Host) -> Finding {
     let listed: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     Ok((rendered != listed)
         .then(|| "the flow list and the ruleset name different rules".to_owned()))
+}
+
+fn add_units(host: &Host, manifest: &Manifest, report: &mut Report) {
+    let names: Vec<&str> = manifest
+        .units
+        .iter()
+        .map(|unit| unit.name.as_str())
+        .collect();
+    match units::look(host, &names) {
+        Err(error) => report.add("units", Err(format!("{error:#}"))),
+        Ok(found) => {
+            for (entry, unit) in manifest.units.iter().zip(found) {
+                let finding: Finding = Ok(unit.fault(entry.state));
+                report.add(&format!("unit {}", entry.name), finding);
+            }
+        }
+    }
+}
+
+fn lacking(host: &Host, manifest: &Manifest) -> Finding {
+    let lacking = packages::lacking(host, manifest)?;
+    Ok((!lacking.is_empty()).then(|| format!("lacking: {}", packages::words(&lacking))))
 }

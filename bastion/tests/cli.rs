@@ -21,18 +21,27 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
 
 #[test]
 fn help_is_an_answer() {
-    for arguments in [&["--help"][..], &["apply", "--help"], &["verify", "--help"]] {
-        let (code, said, complained) = run(arguments);
+    let commands = [
+        "plan", "packages", "apply", "confirm", "rollback", "history", "status", "verify", "open",
+    ];
+    let (_, overview, _) = run(&["--help"]);
+    for command in commands {
+        assert!(overview.contains(command), "{overview}");
+        let arguments = [command, "--help"];
+        let (code, said, complained) = run(&arguments);
         assert_eq!((code, complained.as_str()), (0, ""), "{arguments:?}");
         assert!(said.contains("Usage: bastion"), "{said}");
     }
-    let (_, said, _) = run(&["--help"]);
-    assert!(said.contains("apply") && said.contains("verify"), "{said}");
     let (_, said, _) = run(&["apply", "--help"]);
     assert!(said.contains("Exit code: 0 done"), "{said}");
     let (code, said, _) = run(&["--version"]);
     assert_eq!(code, 0);
-    assert_eq!(said, concat!("bastion ", env!("CARGO_PKG_VERSION"), "\n"));
+    let hash =
+        option_env!("SHELLY_BASTION_GIT").map_or_else(String::new, |hash| format!(" ({hash})"));
+    assert_eq!(
+        said,
+        format!("bastion {}{hash}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 /// Exit code 2 means "something would change" or "could not tell", never a slip of the finger.
@@ -44,6 +53,10 @@ fn a_wrong_command_line_is_a_failure() {
         &["apply"],
         &["apply", "--dryrun", "folder"],
         &["verify", "folder"],
+        &["plan"],
+        &["confirm"],
+        &["open"],
+        &["open", "--for", "10m", "--from-boot-file"],
     ] {
         let (code, said, complained) = run(arguments);
         assert_eq!((code, said.as_str()), (1, ""), "{arguments:?}");
@@ -52,10 +65,29 @@ fn a_wrong_command_line_is_a_failure() {
 }
 
 #[test]
+fn a_time_that_makes_no_sense_is_named() {
+    for (arguments, says) in [
+        (
+            &["apply", "folder", "--confirm-within", "5"][..],
+            "5 is not in 10..=3600",
+        ),
+        (&["open", "--for", "10"], "--for <TIME>"),
+        (&["open", "--for", "10h"], "--for takes up to 1h"),
+    ] {
+        let (code, said, complained) = run(arguments);
+        assert_eq!((code, said.as_str()), (1, ""), "{arguments:?}");
+        assert!(complained.contains(says), "{complained}");
+    }
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_named() {
     for arguments in [
         &["apply", "/nonexistent"][..],
         &["apply", "--dry-run", "/nonexistent"],
+        &["plan", "/nonexistent"],
+        &["packages", "/nonexistent"],
+        &["apply", "/nonexistent", "--confirm-within", "60", "--json"],
     ] {
         let (code, said, complained) = run(arguments);
         assert_eq!((code, said.as_str()), (1, ""));

@@ -7,8 +7,10 @@ mod accounts;
 mod collector;
 mod firewall;
 mod mosquitto;
+mod system;
 mod units;
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -38,6 +40,14 @@ pub enum RenderError {
         /// What the library said.
         problem: String,
     },
+    /// A file of a folder cannot be read.
+    #[error("reading {path}: {problem}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file of the folder cannot be written.
     #[error("writing {path}: {source}", path = path.display())]
     Write {
@@ -56,20 +66,22 @@ pub struct RenderedFile {
     /// Permission bits.
     pub mode: u32,
     /// User name of the owner.
-    pub owner: &'static str,
+    pub owner: Cow<'static, str>,
     /// Group name.
-    pub group: &'static str,
+    pub group: Cow<'static, str>,
     /// What is in it. May hold secrets, so it is never printed.
     pub content: Vec<u8>,
 }
 
 impl RenderedFile {
-    fn public(path: &str, content: String) -> RenderedFile {
+    /// One that everybody may read.
+    #[must_use]
+    pub fn public(path: &str, content: String) -> RenderedFile {
         RenderedFile {
             path: path.to_owned(),
             mode: 0o644,
-            owner: "root",
-            group: "root",
+            owner: "root".into(),
+            group: "root".into(),
             content: content.into_bytes(),
         }
     }
@@ -80,8 +92,8 @@ impl RenderedFile {
             path: self.path.clone(),
             sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             mode: format!("{:04o}", self.mode),
-            owner: self.owner.to_owned(),
-            group: self.group.to_owned(),
+            owner: self.owner.clone().into_owned(),
+            group: self.group.clone().into_owned(),
         }
     }
 }
@@ -120,16 +132,13 @@ impl Rendered {
     ) -> Result<Rendered, RenderError> {
         let accounts = Account::all(site);
         let mut files = vec![
-            RenderedFile::public(
-                manifest::RULESET_PATH,
-                json(manifest::RULESET_PATH, &firewall::ruleset(policy))?,
-            ),
+            RenderedFile::public(manifest::RULESET_PATH, ruleset(policy)?),
             RenderedFile::public(manifest::FLOWS_PATH, json(manifest::FLOWS_PATH, policy)?),
             RenderedFile {
                 path: manifest::HEALTH_PASSWORD_PATH.to_owned(),
                 mode: 0o600,
-                owner: "root",
-                group: "root",
+                owner: "root".into(),
+                group: "root".into(),
                 content: format!("{}\n", secrets.password(HEALTH_ACCOUNT)?.expose()).into_bytes(),
             },
             RenderedFile::public(
@@ -140,14 +149,15 @@ impl Rendered {
             accounts::acl(&accounts),
         ];
         files.extend(units::units());
+        files.extend(system::files(site));
         let manifest = Manifest {
             format: manifest::FORMAT,
             site: site.name.clone(),
             bastion: bastion.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             files: files.iter().map(RenderedFile::entry).collect(),
-            packages: units::packages(),
-            units: units::managed(),
+            packages: units::packages(site),
+            units: units::managed(site),
             accounts: accounts.into_iter().map(|account| account.name).collect(),
         };
         Ok(Rendered { manifest, files })
@@ -159,14 +169,69 @@ impl Rendered {
         let file = RenderedFile {
             path: manifest::PROGRAM_PATH.to_owned(),
             mode: 0o755,
-            owner: "root",
-            group: "root",
+            owner: "root".into(),
+            group: "root".into(),
             content: program,
         };
         self.manifest.files.push(file.entry());
         self.files.push(file);
         version.clone_into(&mut self.manifest.version);
         self
+    }
+
+    /// Reads a folder that was written by [`Rendered::write_to`], and perhaps changed since. Whether
+    /// its files are those of its manifest is left to whoever installs them.
+    ///
+    /// # Errors
+    /// When a file that the manifest names cannot be read, or has no mode.
+    pub fn read_from(folder: &Path) -> Result<Rendered, RenderError> {
+        let read = |path: PathBuf| {
+            let content = fs::read(&path);
+            content.map_err(|error| unread(&path, error.to_string()))
+        };
+        let path = folder.join("manifest.json");
+        let manifest: Manifest = serde_json::from_slice(&read(path.clone())?)
+            .map_err(|error| unread(&path, error.to_string()))?;
+        let file = |entry: &FileEntry| {
+            let path = folder
+                .join("files")
+                .join(entry.path.trim_start_matches('/'));
+            let mode = u32::from_str_radix(&entry.mode, 8)
+                .map_err(|error| unread(&path, format!("mode {}: {error}", entry.mode)))?;
+            Ok(RenderedFile {
+                path: entry.path.clone(),
+                mode,
+                owner: entry.owner.clone().into(),
+                group: entry.group.clone().into(),
+                content: read(path)?,
+            })
+        };
+        let files: Result<Vec<RenderedFile>, RenderError> =
+            manifest.files.iter().map(file).collect();
+        Ok(Rendered {
+            files: files?,
+            manifest,
+        })
+    }
+
+    /// Puts a file in place of the one at its path, or behind the others, here and in the manifest.
+    pub fn put(&mut self, file: RenderedFile) {
+        let entry = file.entry();
+        match self.files.iter().position(|old| old.path == file.path) {
+            Some(at) => {
+                self.files.splice(at..=at, [file]);
+            }
+            None => self.files.push(file),
+        }
+        match self
+            .manifest
+            .files
+            .iter_mut()
+            .find(|old| old.path == entry.path)
+        {
+            Some(old) => *old = entry,
+            None => self.manifest.files.push(entry),
+        }
     }
 
     /// Writes the folder that `bastion apply` takes: `manifest.json`, and each file below
@@ -188,6 +253,14 @@ impl Rendered {
     }
 }
 
+fn ruleset(policy: &Policy) -> Result<String, RenderError> {
+    let ruleset = firewall::ruleset(policy).map_err(|error| RenderError::Form {
+        file: manifest::RULESET_PATH.to_owned(),
+        problem: error.to_string(),
+    })?;
+    json(manifest::RULESET_PATH, &ruleset)
+}
+
 fn json<T: serde::Serialize>(file: &str, value: &T) -> Result<String, RenderError> {
     serde_json::to_string_pretty(value)
         .map(|text| text + "\n")
@@ -195,6 +268,13 @@ fn json<T: serde::Serialize>(file: &str, value: &T) -> Result<String, RenderErro
             file: file.to_owned(),
             problem: error.to_string(),
         })
+}
+
+fn unread(path: &Path, problem: String) -> RenderError {
+    RenderError::Read {
+        path: path.to_owned(),
+        problem,
+    }
 }
 
 fn create_folder(path: &Path, parents: bool) -> Result<(), RenderError> {

@@ -176,6 +176,11 @@ impl Secrets {
         Ok(added)
     }
 
+    /// Forgets an account, so that [`Secrets::complete`] gives it a new password and salt.
+    pub fn forget(&mut self, account: &str) {
+        self.accounts.remove(account);
+    }
+
     /// Writes the file as a whole, readable by its owner alone.
     ///
     /// # Errors

@@ -23,8 +23,13 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
+/// An example, or the site of the tests that has everything.
 fn example(name: &str) -> Site {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../site/examples");
+    let folder = match name {
+        "everything" => "../site/tests/good",
+        _ => "../site/examples",
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let file = format!("{name}.toml");
     Site::parse(&file, &fs::read_to_string(folder.join(&file)).unwrap()).unwrap()
 }
@@ -133,8 +138,13 @@ fn flat_is_rendered_as_committed() {
 }
 
 #[test]
+fn everything_is_rendered_as_committed() {
+    check("everything");
+}
+
+#[test]
 fn rendering_twice_gives_the_same_bytes() {
-    for name in ["home", "flat"] {
+    for name in ["home", "flat", "everything"] {
         assert_eq!(rendered(name), rendered(name), "{name}");
     }
 }

@@ -8,6 +8,9 @@ FROM ${BASE}
 RUN printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d \
  && chmod 755 /usr/sbin/policy-rc.d
 
+# The time service's user, which comes with its package on a Pi.
+RUN useradd --system --no-create-home --shell /usr/sbin/nologin systemd-timesync
+
 # dnsmasq-base is dnsmasq without its service. The last line is what the armv7 bastion needs to
 # run under user-mode emulation: qemu-arm-static -L /usr/arm-linux-gnueabihf ./bastion
 RUN apt-get update \

@@ -1,7 +1,17 @@
 //! Who reaches the bastion: meters and readers the broker, admins SSH, and nobody else anything.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::Lab;
+use lab::eventually::{Look, eventually};
 use lab::matrix::{Case, Expected, Matrix, Sender};
+use lab::probe::{Target, attempt, tcp};
+use lab::topology::BASTION;
+use site::flow::{
+    CONSOLE_RULE_V4, CONSOLE_RULE_V6, CONSOLE_SET_V4, CONSOLE_SET_V6, Match, SSH_PORT,
+};
+use site::manifest::TABLE;
 
 use crate::isolation::{outcome, refused};
 use crate::shared::{Scenario, Stage, scenario};
@@ -23,7 +33,80 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             matrix,
             broker_outside
         ),
+        scenario!(
+            "admin_access::the_console_opens_ssh_to_the_lan_for_a_while",
+            console
+        ),
     ]
+}
+
+/// Who stands at the bastion puts the LAN's networks into the sets, as `bastion open` does.
+async fn console(stage: &Stage) -> Result<String> {
+    const SECONDS: u64 = 30;
+    let lab = &stage.lab;
+    let _turn = stage.bastion_turn.lock().await;
+    let targets = targets_of(lab);
+    let open = |from: &'static str| async move {
+        let node = match from {
+            "LAN" => &lab.home_server,
+            _ => &lab.neighbour,
+        };
+        let outcomes = attempt(node, "root", &targets_of(lab)).await?;
+        Ok::<_, anyhow::Error>(outcomes.iter().filter(|one| one.got_through()).count())
+    };
+    ensure!(
+        open("LAN").await? == 0,
+        "proves nothing: SSH is open to the LAN before anybody has asked"
+    );
+    let mut networks = Vec::new();
+    for (rule, set) in [
+        (CONSOLE_RULE_V4, CONSOLE_SET_V4),
+        (CONSOLE_RULE_V6, CONSOLE_SET_V6),
+    ] {
+        let rule = lab.policy.rules.iter().find(|each| each.name == rule);
+        let sources = rule.into_iter().flat_map(|rule| &rule.matches);
+        let sources = sources.filter_map(|condition| match condition {
+            Match::Source(list) => Some(list.clone()),
+            _ => None,
+        });
+        networks.extend(sources.flatten().map(|network| (set, network)));
+        // Whatever is put in there, only the LAN is let in.
+        let segment = lab.topology.dmz.networks();
+        let v4 = set == CONSOLE_SET_V4;
+        let own = segment
+            .into_iter()
+            .filter(|network| network.addr().is_ipv4() == v4);
+        networks.extend(own.map(|network| (set, network)));
+    }
+    for (set, network) in &networks {
+        let element = format!("{{ {network} timeout {SECONDS}s }}");
+        lab.bastion
+            .run(&["nft", "add", "element", "inet", TABLE, set, &element])
+            .await?;
+    }
+    ensure!(
+        open("LAN").await? == targets.len(),
+        "promise broken: SSH stays closed to the LAN though somebody at the bastion has asked"
+    );
+    ensure!(
+        open("segment").await? == 0,
+        "promise broken: the console's sets open SSH to others than the LAN"
+    );
+    let patience = Duration::from_secs(SECONDS * 3);
+    eventually("SSH to close again", patience, || async {
+        Ok(match open("LAN").await? {
+            0 => Look::Done(()),
+            still => Look::NotYet(format!("{still} of {} open", targets.len())),
+        })
+    })
+    .await
+    .context("promise broken: SSH stays open to the LAN")?;
+    Ok("the LAN reached SSH once its networks were in the sets, a neighbour did not, and after the timeout nobody did".to_owned())
+}
+
+fn targets_of(lab: &Lab) -> Vec<Target> {
+    let inside = lab.topology.dmz.host(BASTION).both();
+    inside.map(|address| tcp(address, SSH_PORT)).into()
 }
 
 async fn ssh(stage: &Stage) -> Result<String> {
@@ -42,7 +125,7 @@ async fn broker_outside(stage: &Stage) -> Result<String> {
     judge(stage.matrix()?, |case| case.sender == Sender::Stranger)
 }
 
-fn judge(matrix: &Matrix, fits: impl Fn(&Case) -> bool) -> Result<String> {
+pub(crate) fn judge(matrix: &Matrix, fits: impl Fn(&Case) -> bool) -> Result<String> {
     let mut allowed = Vec::new();
     for case in matrix
         .cases
@@ -63,9 +146,7 @@ fn judge(matrix: &Matrix, fits: impl Fn(&Case) -> bool) -> Result<String> {
     let stopped = refused(matrix, |case| {
         case.expected == Expected::Refused && fits(case)
     })?;
+    allowed.sort_unstable();
     allowed.dedup();
-    Ok(format!(
-        "{} over IPv4 and IPv6: open; {stopped}",
-        allowed.join(", ")
-    ))
+    Ok(format!("open: {}; {stopped}", allowed.join(", ")))
 }

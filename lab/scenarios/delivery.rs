@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lab::eventually::{Look, eventually};
 use lab::judge::{self, Readings};
-use lab::live::{everything_stored, fleet_of};
+use lab::live::{self, everything_stored, fleet_of};
 use lab::roles::{collector, fleet};
 use lab::{Lab, site_file};
 
@@ -82,25 +81,12 @@ async fn delivery(stage: &Stage) -> Result<String> {
         "promise broken: {} of {PUBLISHING} meters got their readings to the broker; the fleet says {summary}",
         devices.len()
     );
-    // The last batch is on its way for a moment; what is not there then never comes.
-    let verdict = eventually(
-        "the database to hold what the meters sent",
-        Duration::from_secs(15),
-        || async {
-            let mut stored: Readings = judge::stored(&everything_stored(lab).await?)?;
-            stored.retain(|(device, ..), _| devices.contains(device.as_str()));
-            let difference = judge::compare(&sent, &stored);
-            let text = difference.to_string();
-            Ok(if difference.is_none() {
-                Look::Done(text)
-            } else {
-                Look::NotYet(text)
-            })
-        },
-    );
-    let verdict = verdict
-        .await
-        .context("promise broken: sent and stored are not the same")?;
+    let verdict = live::arrives(&sent, Duration::from_secs(15), || async {
+        let mut stored: Readings = judge::stored(&everything_stored(lab).await?)?;
+        stored.retain(|(device, ..), _| devices.contains(device.as_str()));
+        Ok(stored)
+    })
+    .await?;
     let series = judge_tags(&judge::tags(&everything_stored(lab).await?)?)?;
     let (meters, models) = (devices.len(), site_file::MODELS.len());
     Ok(format!(

@@ -100,7 +100,7 @@ async fn one_more_meter(stage: &Stage) -> Result<String> {
         .success()
         .context("taking the meter out again")?;
     ensure!(
-        said.contains("mosquitto: reads its accounts again"),
+        said.contains("mosquitto.service: reads its settings again"),
         "apply says: {said}"
     );
     ensure!(let_in, "promise broken: the added meter is not let in");

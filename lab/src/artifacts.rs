@@ -1,12 +1,38 @@
 //! What `cargo xtask lab` has built for the lab, and how the lab shall behave: read from the
 //! environment that it sets, once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::node::Upload;
+
 /// Set by `cargo xtask lab`, and by nothing else.
 pub const SWITCH: &str = "SHELLY_LAB";
+
+/// What the lab consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Containers alone.
+    Containers,
+    /// Containers around an emulated machine.
+    Vm,
+}
+
+/// What only the tier with an emulated machine needs.
+#[derive(Debug, Clone)]
+pub struct VirtualPi {
+    /// Image of the container in which it is emulated, and of the one that plays the Internet.
+    pub image: String,
+    /// Folder with `disk.img`, `kernel`, `initrd`, `id_ed25519` and `host_key.pub`.
+    pub folder: PathBuf,
+    /// Folder with the package archive, `raspbian/…`.
+    pub mirror: PathBuf,
+    /// Where folders for a deployer go: how to reach this lab's Pi.
+    pub access: PathBuf,
+    /// The deployer for this machine; it may not be built yet.
+    pub deployer: PathBuf,
+}
 
 /// Images and programs.
 #[derive(Debug, Clone)]
@@ -27,9 +53,41 @@ pub struct Artifacts {
     pub keep: bool,
     /// A rule of the policy that is taken out.
     pub without_rule: Option<String>,
+    /// The emulated machine; none in the tier of containers.
+    pub virtual_pi: Option<VirtualPi>,
+    /// From which samples are chosen.
+    pub seed: u64,
 }
 
 impl Artifacts {
+    /// The tier that was asked for.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        match self.virtual_pi {
+            Some(_) => Tier::Vm,
+            None => Tier::Containers,
+        }
+    }
+
+    /// The programs that the lab's own machines have on their path.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn programs(&self) -> Result<[Upload; 2]> {
+        let program = |name: &str, path: &Path| -> Result<Upload> {
+            Ok(Upload {
+                path: format!("/usr/local/bin/{name}"),
+                mode: 0o755,
+                content: std::fs::read(path)
+                    .with_context(|| format!("reading {}", path.display()))?,
+            })
+        };
+        Ok([
+            program("probe", &self.probe)?,
+            program("meters", &self.meters)?,
+        ])
+    }
+
     /// Reads the environment through `variable`; `None` when the lab was not asked for.
     ///
     /// # Errors
@@ -43,6 +101,21 @@ impl Artifacts {
             variable(&name)
                 .with_context(|| format!("{name} is not set; start the lab with `cargo xtask lab`"))
         };
+        let virtual_pi = match variable(&format!("{SWITCH}_TIER")).as_deref() {
+            Some("vm") => Some(VirtualPi {
+                image: need("MACHINE_IMAGE")?,
+                folder: need("VIRTUAL_PI")?.into(),
+                mirror: need("MIRROR")?.into(),
+                access: need("ACCESS")?.into(),
+                deployer: need("DEPLOY")?.into(),
+            }),
+            _ => None,
+        };
+        let seed = variable(&format!("{SWITCH}_SEED"));
+        let seed = seed.map(|seed| {
+            seed.parse()
+                .with_context(|| format!("{SWITCH}_SEED={seed}"))
+        });
         Ok(Some(Artifacts {
             node_image: need("NODE_IMAGE")?,
             influxdb_image: need("INFLUXDB_IMAGE")?,
@@ -52,6 +125,8 @@ impl Artifacts {
             probe: need("PROBE")?.into(),
             keep: variable(&format!("{SWITCH}_KEEP")).is_some(),
             without_rule: variable(&format!("{SWITCH}_WITHOUT_RULE")),
+            virtual_pi,
+            seed: seed.transpose()?.unwrap_or_default(),
         }))
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::lab::Lab;
+use crate::node::Node;
 
 /// What is looked at on each machine, and the file it goes to.
 const LOOKS: [(&str, &str); 4] = [
@@ -35,25 +36,37 @@ pub async fn save(lab: &Lab, scenario: &str, reason: &str) -> String {
     }
 }
 
-/// Goes on when a look fails: the failure is written where the look would have been.
 async fn write(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
-    let folder = folder()
-        .join(&lab.engine.name)
-        .join(scenario.replace("::", "-"));
+    let folder = folder_of(&lab.engine.name, scenario)?;
+    keep(&folder, "reason.txt", reason)?;
+    look_at(&folder, &lab.nodes()).await?;
+    Ok(folder)
+}
+
+/// A folder for the evidence of one scenario.
+pub(crate) fn folder_of(lab: &str, scenario: &str) -> Result<PathBuf> {
+    let folder = folder().join(lab).join(scenario.replace("::", "-"));
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let write = |name: &str, text: &str| {
-        let path = folder.join(name);
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
-    };
-    write("reason.txt", reason)?;
-    for node in lab.nodes() {
+    Ok(folder)
+}
+
+/// Writes one piece of evidence.
+pub(crate) fn keep(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let path = folder.join(name);
+    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Looks at every machine. Goes on when a look fails: the failure is written where the look would
+/// have been.
+pub(crate) async fn look_at(folder: &Path, nodes: &[&Node]) -> Result<()> {
+    for node in nodes {
         for (file, look) in LOOKS {
             let text = match node.exec("root", &["sh", "-c", look]).await {
                 Ok(output) => output.stdout + &output.stderr,
                 Err(error) => format!("{error:#}"),
             };
-            write(&format!("{}-{file}", node.name), &text)?;
+            keep(folder, &format!("{}-{file}", node.name), &text)?;
         }
     }
-    Ok(folder)
+    Ok(())
 }

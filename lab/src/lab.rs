@@ -14,7 +14,7 @@ use site::{Bastion, Site};
 use crate::artifacts::Artifacts;
 use crate::diagnostics;
 use crate::engine::Engine;
-use crate::node::{Node, Plug, Upload};
+use crate::node::{Node, Plug};
 use crate::roles::witness::Post;
 use crate::roles::{bastion, collector, database, guide, join, router, witness};
 use crate::site_file::{self, COLLECTOR_ACCOUNT};
@@ -200,18 +200,8 @@ impl Lab {
         ];
         try_join_all(ends.map(|(node, segment)| join(node, segment))).await?;
         self.extra_addresses().await?;
-        let read =
-            |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
-        let (probe, meters) = (read(&self.artifacts.probe)?, read(&self.artifacts.meters)?);
-        let programs = || {
-            let file = |name: &str, content: &Vec<u8>| Upload {
-                path: format!("/usr/local/bin/{name}"),
-                mode: 0o755,
-                content: content.clone(),
-            };
-            [file("probe", &probe), file("meters", &meters)]
-        };
-        let upload = |node| async move { Node::upload(node, &programs()).await };
+        let programs = &self.artifacts.programs()?;
+        let upload = |node| async move { Node::upload(node, programs).await };
         try_join_all(
             [&self.router]
                 .into_iter()
@@ -233,16 +223,17 @@ impl Lab {
     /// The machines that must not be reached, where each writes down what comes, and what listens
     /// there beside its own work.
     #[must_use]
-    pub fn witnesses(&self) -> [(&Node, Post, &'static [&'static str]); 8] {
+    pub fn witnesses(&self) -> [(&Node, Post, &'static [&'static str]); 9] {
         let home_server = &["tcp:80", "tcp:443", "tcp:22", "tcp:445", "tcp:53", "udp:53"];
         [
             (&self.home_server, Post::Door, home_server),
             (&self.collector, Post::Door, &["tcp:22"]),
             (&self.influxdb, Post::Door, &["tcp:22"]),
             (&self.admin, Post::Door, &["tcp:22"]),
-            (&self.router, Post::Door, &["tcp:80"]),
+            (&self.router, Post::Door, &["tcp:80", "udp:67"]),
             (&self.neighbour, Post::Door, &["tcp:80"]),
             (&self.stranger, Post::Door, &["tcp:80", "udp:123"]),
+            (&self.meters, Post::Door, &["tcp:80", "udp:123"]),
             // What comes to the bastion is refused by its own rules, so the witness stands behind.
             (&self.bastion, Post::Inside, &[]),
         ]
@@ -260,6 +251,16 @@ impl Lab {
             );
         }
         self.home_server.script(&script).await?;
+        let silent = topology.wan.host(topology::SILENT);
+        self.meters
+            .script(&format!(
+                "ip addr add {}/24 dev eth0\n\
+                 ip addr add {}/64 dev eth0 nodad preferred_lft 0\n\
+                 nft 'table inet silent {{ chain input {{ type filter hook input priority filter; \
+                 ip daddr {} udp dport 123 reject; ip6 daddr {} udp dport 123 reject; }}; }}'\n",
+                silent.v4, silent.v6, silent.v4, silent.v6
+            ))
+            .await?;
         let foreign = topology.neighbour_foreign;
         let bastion = topology.dmz.host(topology::BASTION);
         self.neighbour

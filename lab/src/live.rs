@@ -1,16 +1,21 @@
 //! A living lab to look at: a fleet that publishes until somebody stops it, and a table of what
-//! was sent and what is stored.
+//! was sent and what is stored. And waiting until the one is the other.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use actors::fleet::Fleet;
 use actors::ledger::Value;
 use anyhow::{Context as _, Result};
+use deploy::Secrets;
 use serde_json::json;
+use site::Site;
 
-use crate::judge::{Reading, Readings, sent, stored};
+use crate::eventually::{Look, eventually};
+use crate::judge::{self, Reading, Readings, sent, stored};
 use crate::lab::Lab;
+use crate::node::Node;
 use crate::roles::{database, fleet};
 use crate::site_file::PUBLIC_HOST;
 
@@ -21,12 +26,24 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// # Errors
 /// When a meter has no password or a model is not simulated.
 pub fn fleet_of(lab: &Lab, period_ms: u64, duration_ms: Option<u64>) -> Result<Fleet> {
-    let meters = lab
-        .site
+    fleet_for(&lab.site, &lab.secrets, period_ms, duration_ms)
+}
+
+/// The fleet of a site.
+///
+/// # Errors
+/// As [`fleet_of`].
+pub fn fleet_for(
+    site: &Site,
+    secrets: &Secrets,
+    period_ms: u64,
+    duration_ms: Option<u64>,
+) -> Result<Fleet> {
+    let meters = site
         .meters
         .iter()
         .map(|meter| {
-            let password = lab.secrets.password(&meter.id)?.expose();
+            let password = secrets.password(&meter.id)?.expose();
             Ok(json!({"id": meter.id, "model": meter.model.name, "prefix": meter.prefix, "password": password}))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -45,8 +62,16 @@ pub fn fleet_of(lab: &Lab, period_ms: u64, duration_ms: Option<u64>) -> Result<F
 /// # Errors
 /// When it does not answer.
 pub async fn everything_stored(lab: &Lab) -> Result<serde_json::Value> {
+    stored_in(&lab.influxdb).await
+}
+
+/// Everything that a machine's database holds, in its own words.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn stored_in(node: &Node) -> Result<serde_json::Value> {
     let question = "SELECT * FROM \"power\",\"energy\",\"device\" GROUP BY *";
-    database::query(&lab.influxdb, question).await
+    database::query(node, question).await
 }
 
 /// Prints the table every few seconds until the process is asked to stop.
@@ -128,4 +153,38 @@ fn shown(channel: Option<&str>, field: &str, reading: &Reading) -> String {
         .map(|channel| format!("[{channel}] "))
         .unwrap_or_default();
     format!("{channel}{field} {value}")
+}
+
+/// Waits until what was sent is stored, exactly; gives that in words. The last batch is on its way
+/// for a moment; what is not there after `deadline` never comes.
+///
+/// # Errors
+/// When it does not come, or looking fails.
+pub async fn arrives<F>(
+    sent: &Readings,
+    deadline: Duration,
+    mut stored: impl FnMut() -> F,
+) -> Result<String>
+where
+    F: Future<Output = Result<Readings>>,
+{
+    let arrived = eventually(
+        "the database to hold what the meters sent",
+        deadline,
+        || {
+            let stored = stored();
+            async {
+                let difference = judge::compare(sent, &stored.await?);
+                let text = difference.to_string();
+                Ok(if difference.is_none() {
+                    Look::Done(text)
+                } else {
+                    Look::NotYet(text)
+                })
+            }
+        },
+    );
+    arrived
+        .await
+        .context("promise broken: sent and stored are not the same")
 }

@@ -10,6 +10,8 @@ use lab::node::Node;
 use lab::roles::{collector, fleet};
 use lab::sweep::{Reach, sweep};
 use lab::topology::{self, Topology};
+use lab::virtual_pi::PiLab;
+use lab::virtual_pi::access::ALIAS;
 use lab::{Lab, live};
 
 const METERS: usize = 10;
@@ -47,6 +49,9 @@ async fn up(meters: usize) -> Result<()> {
         bail!("start the lab with `cargo xtask lab up`");
     };
     artifacts.keep = true;
+    if artifacts.virtual_pi.is_some() {
+        return up_with_a_pi(artifacts).await;
+    }
     let lab = Lab::start(artifacts, meters).await?;
     collector::start(&lab.collector).await?;
     fleet::install(&lab.meters, &live::fleet_of(&lab, PERIOD_MS, None)?).await?;
@@ -60,6 +65,32 @@ async fn up(meters: usize) -> Result<()> {
     let watched = live::watch(&lab).await;
     lab.end().await?;
     watched
+}
+
+/// A lab with a blank virtual Pi to deploy to, until somebody stops it.
+async fn up_with_a_pi(artifacts: Artifacts) -> Result<()> {
+    let lab = PiLab::start(artifacts).await?;
+    let (site, ssh) = (lab.access.site(), lab.access.ssh_config());
+    let (site, ssh) = (site.display(), ssh.display());
+    println!(
+        "A blank Pi stands in the lab. As its admin:
+  ssh -F {ssh} {ALIAS}
+What a deployment would do, and the deployment:
+  cargo xtask deploy pi --site {site} --ssh-config {ssh} --dry-run
+  cargo xtask deploy pi --site {site} --ssh-config {ssh}
+Its screen and keyboard, as root, when SSH is shut (Ctrl-C leaves):
+  {screen}
+A shell on another machine:",
+        screen = lab.machine.screen_command(&lab.engine),
+    );
+    for node in lab.nodes() {
+        println!("  docker exec -it {}-{} bash", lab.engine.name, node.name);
+    }
+    println!("Ctrl-C ends this, and the lab lives on until `cargo xtask lab clean`.");
+    tokio::signal::ctrl_c()
+        .await
+        .context("waiting for Ctrl-C")?;
+    lab.end().await
 }
 
 /// For the scenario that shows what becomes of a lab whose owner is killed: makes one network with

@@ -6,12 +6,13 @@
 //! Judging is left to the scenarios.
 
 mod cases;
+mod outbound;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use futures_util::future::try_join_all;
-use site::flow::{Action, Direction, Hook, Match, Policy, Rule};
+use site::flow::{APT_USER, Action, Direction, Hook, Match, Policy, Rule, TIME_USER};
 
 use crate::lab::Lab;
 use crate::node::Node;
@@ -25,6 +26,12 @@ use crate::topology::{ADMIN, BASTION, COLLECTOR, HOME_SERVER, Host, NEIGHBOUR, S
 pub enum Sender {
     /// The bastion, as the broker's user.
     Bastion,
+    /// The bastion, as the user as whom apt fetches.
+    Apt,
+    /// The bastion, as the time service's user.
+    TimeService,
+    /// The bastion, as root.
+    Root,
     /// Another machine in the DMZ.
     Neighbour,
     /// Somebody on the Internet.
@@ -38,8 +45,11 @@ pub enum Sender {
 }
 
 impl Sender {
-    const ALL: [Sender; 6] = [
+    const ALL: [Sender; 9] = [
         Sender::Bastion,
+        Sender::Apt,
+        Sender::TimeService,
+        Sender::Root,
         Sender::Neighbour,
         Sender::Stranger,
         Sender::HomeServer,
@@ -51,7 +61,7 @@ impl Sender {
     fn host(self, lab: &Lab) -> Host {
         let (wan, dmz, lan) = (&lab.topology.wan, &lab.topology.dmz, &lab.topology.lan);
         match self {
-            Sender::Bastion => dmz.host(BASTION),
+            Sender::Bastion | Sender::Apt | Sender::TimeService | Sender::Root => dmz.host(BASTION),
             Sender::Neighbour => dmz.host(NEIGHBOUR),
             Sender::Stranger => wan.host(STRANGER),
             Sender::HomeServer => lan.host(HOME_SERVER),
@@ -64,6 +74,9 @@ impl Sender {
         match self {
             // Who takes the bastion over comes in through the broker.
             Sender::Bastion => (&lab.bastion, "mosquitto"),
+            Sender::Apt => (&lab.bastion, APT_USER),
+            Sender::TimeService => (&lab.bastion, TIME_USER),
+            Sender::Root => (&lab.bastion, "root"),
             Sender::Neighbour => (&lab.neighbour, "root"),
             Sender::Stranger => (&lab.stranger, "root"),
             Sender::HomeServer => (&lab.home_server, "root"),

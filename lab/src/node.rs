@@ -3,12 +3,14 @@
 
 use std::mem::ManuallyDrop;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bollard::container::LogOutput;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::{
-    EndpointIpamConfig, EndpointSettings, NetworkConnectRequest, NetworkDisconnectRequest,
+    DeviceMapping, EndpointIpamConfig, EndpointSettings, NetworkConnectRequest,
+    NetworkDisconnectRequest,
 };
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
 use futures_util::StreamExt as _;
@@ -34,6 +36,19 @@ pub struct Upload {
     pub mode: u32,
     /// What is in it.
     pub content: Vec<u8>,
+}
+
+/// What few machines need of the host.
+#[derive(Debug, Clone, Default)]
+pub struct Loans {
+    /// A folder of the host, and where the machine sees it, read-only.
+    pub folder: Option<(PathBuf, &'static str)>,
+    /// A device of the host, under the same name.
+    pub device: Option<&'static str>,
+    /// Room in `/dev/shm`, a file system in memory, in bytes.
+    pub memory: Option<i64>,
+    /// Its share of a busy processor; an ordinary machine, or process, has 1024.
+    pub share: Option<i64>,
 }
 
 /// What a program said, and how it ended.
@@ -81,6 +96,30 @@ impl Node {
     /// # Errors
     /// When the engine refuses.
     pub async fn start(engine: &Engine, name: &str, image: &str, plugs: &[Plug]) -> Result<Node> {
+        Node::start_with(engine, name, image, plugs, Loans::default()).await
+    }
+
+    /// As [`Node::start`], and lends the machine something of the host's.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn start_with(
+        engine: &Engine,
+        name: &str,
+        image: &str,
+        plugs: &[Plug],
+        loans: Loans,
+    ) -> Result<Node> {
+        let binds = loans
+            .folder
+            .map(|(from, to)| vec![format!("{}:{to}:ro", from.display())]);
+        let devices = loans.device.map(|device| {
+            vec![DeviceMapping {
+                path_on_host: Some(device.to_owned()),
+                path_in_container: Some(device.to_owned()),
+                cgroup_permissions: Some("rwm".to_owned()),
+            }]
+        });
         let (repository, tag) = image
             .rsplit_once(':')
             .with_context(|| format!("image {image} has no tag"))?;
@@ -93,7 +132,11 @@ impl Node {
             .with_label(NODE_LABEL, name)
             // For routes and rules; programs that are judged run as ordinary users without it.
             .with_cap_add("NET_ADMIN")
-            .with_host_config_modifier(|host| {
+            .with_host_config_modifier(move |host| {
+                host.binds.clone_from(&binds);
+                host.devices.clone_from(&devices);
+                host.shm_size = loans.memory;
+                host.cpu_shares = loans.share;
                 host.network_mode = Some("none".to_owned());
                 // Reaps what the programs in the machine leave behind.
                 host.init = Some(true);

@@ -6,6 +6,7 @@ pub mod database;
 pub mod fleet;
 pub mod guide;
 pub mod mqtt;
+pub mod outside;
 pub mod router;
 pub mod witness;
 

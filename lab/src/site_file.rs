@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 use site::Site;
 
-use crate::topology::{ADMIN, BASTION, COLLECTOR, INFLUXDB, ROUTER, Topology};
+use crate::roles::router::TIME_DOMAIN;
+use crate::topology::{ADMIN, BASTION, COLLECTOR, INFLUXDB, METERS, ROUTER, SILENT, Topology};
 
 /// The name that meters connect to; the lab's router knows it.
 pub const PUBLIC_HOST: &str = "meters.example.net";
@@ -53,8 +54,42 @@ pub fn meter_id(n: usize) -> (String, &'static str, &'static str) {
     (id, model, generation)
 }
 
+/// The site file of a lab whose bastion is the virtual Pi: reached as `ssh`, an alias, and let out
+/// for names and time. Updates bring packages that cost an emulated machine minutes, so the
+/// scenario about them asks for them, see [`with_updates`].
+#[must_use]
+pub fn write_for_a_pi(topology: &Topology, meters: usize, ssh: &str) -> String {
+    let outbound = format!(
+        "\n[outbound]\nresolvers = [\"{}\"]\ntime_servers = [\"0.{TIME_DOMAIN}\", \"1.{TIME_DOMAIN}\"]\n{NO_UPDATES}\n",
+        topology.dmz.host(ROUTER).v4
+    );
+    text(topology, meters, ssh, &outbound)
+}
+
+const NO_UPDATES: &str = "updates = false";
+
+/// The same site, let out for updates as well.
+#[must_use]
+pub fn with_updates(text: &str) -> String {
+    text.replace(NO_UPDATES, "updates = true")
+}
+
 fn write(topology: &Topology, meters: usize) -> String {
+    let ssh = format!("root@{}", topology.dmz.host(BASTION).v4);
+    let quoted = |address: std::net::IpAddr| format!("\"{address}\"");
+    let outbound = format!(
+        "\n[outbound]\nresolvers = [{}]\ntime_servers = [\"time.example.net\", {}]\nupdates = true\n",
+        topology.dmz.host(ROUTER).both().map(quoted).join(", "),
+        [METERS, SILENT]
+            .map(|n| quoted(topology.wan.host(n).v6))
+            .join(", "),
+    );
+    text(topology, meters, &ssh, &outbound)
+}
+
+fn text(topology: &Topology, meters: usize, ssh: &str, outbound: &str) -> String {
     let Topology {
+        wan,
         dmz,
         lan,
         lan_second,
@@ -76,6 +111,7 @@ fn write(topology: &Topology, meters: usize) -> String {
         "\
 name = \"lab\"
 public = \"{PUBLIC_HOST}:1883\"
+public_addresses = [\"{public_v4}\"]
 
 [lan]
 networks = [{lan_networks}]
@@ -84,13 +120,14 @@ readers = [{readers}]
 
 [[bastion]]
 name = \"pi\"
-ssh = \"root@{bastion}\"
+ssh = \"{ssh}\"
 placement = \"dmz\"
 interface = \"eth0\"
 addresses = [{bastion_addresses}]
 networks = [{dmz_networks}]
 gateways = [{gateways}]
-
+dhcp = \"{router}\"
+{outbound}
 [database]
 url = \"http://{database}:8086\"
 name = \"{DATABASE}\"
@@ -106,10 +143,11 @@ kind = \"program\"
         lan_networks = networks(&[lan.networks(), lan_second.networks()].concat()),
         admins = host(lan, ADMIN),
         readers = host(lan, COLLECTOR),
-        bastion = dmz.host(BASTION).v4,
         bastion_addresses = host(dmz, BASTION),
         dmz_networks = networks(&dmz.networks()),
         gateways = host(dmz, ROUTER),
+        router = dmz.host(ROUTER).v4,
+        public_v4 = wan.host(ROUTER).v4,
         database = lan.host(INFLUXDB).v4,
     );
     for n in 0..meters {

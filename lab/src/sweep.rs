@@ -148,7 +148,7 @@ async fn made_by_labs(engine: &Engine) -> Result<(Vec<Thing>, Vec<Thing>)> {
 }
 
 /// Whether the process that owns a lab is still the one that began it.
-fn lives(owner: &str) -> bool {
+pub(crate) fn lives(owner: &str) -> bool {
     let Some((process, began)) = owner.split_once('-') else {
         return false;
     };

@@ -106,6 +106,13 @@ pub const NEIGHBOUR: u8 = 3;
 pub const GUIDE: u8 = 4;
 /// Number of the machine on which the simulated meters run, on the WAN.
 pub const METERS: u8 = 10;
+/// Number of a further address of that machine, at which nobody serves time, and which says so.
+pub const SILENT: u8 = 11;
+/// Number of the machine that plays the Internet for the virtual Pi, on the WAN.
+pub const OUTSIDE: u8 = 30;
+/// Number of the container in which the virtual Pi is emulated, in the DMZ; it gives the address
+/// up when the machine starts, which has the bastion's.
+pub const HULL: u8 = 98;
 /// Number of the stranger on the WAN.
 pub const STRANGER: u8 = 20;
 /// Number of the admin's machine in the LAN.

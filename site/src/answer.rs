@@ -3,6 +3,8 @@
 //! The deployer takes it as hostile input: it bounds the length before it parses, and neutralises
 //! what it shows. How each answer comes about is left to `bastion`, how it is shown to `deploy`.
 
+mod report;
+
 use serde::{Deserialize, Serialize};
 
 use crate::flow::Policy;
@@ -98,6 +100,9 @@ pub enum UnitAction {
     Reload,
     /// Stopped and masked.
     Stop,
+    /// May start again, as the release before had masked it and this one does not name it. It is
+    /// not started now.
+    Unmask,
 }
 
 /// One unit that is started, stopped or told.
@@ -263,4 +268,7 @@ pub struct Status {
     pub last: Option<Entry>,
     /// Seconds for which SSH is still open to the whole LAN; none when it is not.
     pub open_s: Option<u64>,
+    /// A package that was upgraded, such as the kernel's, is in use only after a restart.
+    #[serde(default)]
+    pub restart_due: bool,
 }

@@ -6,8 +6,10 @@
 mod draft;
 mod meters;
 mod networks;
+mod outbound;
+mod system;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -72,17 +74,49 @@ pub struct Bastion {
     /// Router addresses that forwarded connections may carry as their source:
     /// some routers masquerade what they forward.
     pub masquerades_as: Vec<IpAddr>,
+    /// The DHCP server of its segment; none when its addresses are fixed on the machine itself.
+    pub dhcp: Option<Ipv4Addr>,
 }
 
-/// What a bastion may ask of the outside. Recorded and checked; this version opens none of it.
+/// What a bastion may ask of the outside.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outbound {
     /// DNS resolvers, by address.
     pub resolvers: Vec<IpAddr>,
+    /// Whether names are asked for by the service systemd-resolved, which has a user of its own.
+    pub resolved: bool,
     /// Time servers, by name or address.
     pub time_servers: Vec<String>,
     /// Whether packages may be fetched by apt.
     pub updates: bool,
+}
+
+impl Outbound {
+    /// The time servers that are named by address.
+    #[must_use]
+    pub fn time_addresses(&self) -> Vec<IpAddr> {
+        let servers = self.time_servers.iter();
+        servers.filter_map(|server| server.parse().ok()).collect()
+    }
+
+    /// Whether a time server is named by name, and so may have any address.
+    #[must_use]
+    pub fn asks_time_by_name(&self) -> bool {
+        let mut servers = self.time_servers.iter();
+        servers.any(|server| server.parse::<IpAddr>().is_err())
+    }
+}
+
+/// How a bastion's own system is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// Units that are stopped and cannot start: what an exposed machine does not need.
+    pub off: Vec<String>,
+    /// Seconds after which the hardware restarts a machine that hangs, at most 15, which is what
+    /// a Pi's watchdog can; 0 for never.
+    pub watchdog_s: u8,
+    /// Most room that the system's log takes on the card, in MiB.
+    pub journal_mib: u32,
 }
 
 /// Where readings end up.
@@ -125,6 +159,10 @@ pub struct Site {
     pub bastions: Vec<Bastion>,
     /// What bastions may ask of the outside.
     pub outbound: Outbound,
+    /// How bastions' own systems are kept.
+    pub system: System,
+    /// The addresses under which the site is seen from the Internet, as far as they are known.
+    pub public_addresses: Vec<IpAddr>,
     /// Where readings end up.
     pub database: Database,
     /// At least one collector.
@@ -136,6 +174,14 @@ pub struct Site {
 }
 
 impl Site {
+    /// The addresses under which the site is seen from the Internet, that of `public` among
+    /// them when it is a bare one.
+    #[must_use]
+    pub fn public_addresses(&self) -> Vec<IpAddr> {
+        let bare = self.public.host.parse().ok();
+        self.public_addresses.iter().copied().chain(bare).collect()
+    }
+
     /// Reads and checks a site file. `file` is the name used in messages.
     ///
     /// # Errors
@@ -146,6 +192,7 @@ impl Site {
             // Half a file says little about how its parts fit together.
             if page.is_sound() {
                 networks::check(page, &draft);
+                outbound::check(page, &draft);
                 meters::check(page, &draft);
             }
             draft.site()

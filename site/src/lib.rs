@@ -18,7 +18,7 @@ pub mod network;
 pub mod record;
 
 pub use description::{
-    Bastion, Database, Endpoint, Lan, Outbound, Placement, Reader, ReaderKind, Site,
+    Bastion, Database, Endpoint, Lan, Outbound, Placement, Reader, ReaderKind, Site, System,
 };
 pub use meter::{Generation, Meter, Model, Source};
 pub use mistake::{Mistake, Mistakes};

@@ -1,7 +1,9 @@
 //! Ranges of addresses that nobody behind a bastion may reach, whatever the site.
 //! The site's own networks are in its description; what is done with either is in `flow`.
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::flow::Family;
 
 /// One range that is refused, and the reason a reader of the policy needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,4 +73,15 @@ pub fn refused_v6() -> Vec<Range<Ipv6Net>> {
         reason,
     })
     .collect()
+}
+
+/// The refused ranges of one family, without the reasons.
+#[must_use]
+pub fn refused(family: Family) -> Vec<IpNet> {
+    let v4 = refused_v4().into_iter().map(|range| range.network.into());
+    let v6 = refused_v6().into_iter().map(|range| range.network.into());
+    match family {
+        Family::V4 => v4.collect(),
+        Family::V6 => v6.collect(),
+    }
 }

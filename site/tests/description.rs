@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use site::meter::{Meter, Model, Source};
 use site::{
     Bastion, Database, Endpoint, Lan, Mistakes, Outbound, Placement, Reader, ReaderKind, Site,
+    System,
 };
 
 fn folder(name: &str) -> PathBuf {
@@ -113,7 +114,7 @@ fn lines_are_counted_alike_with_line_ends_of_windows() {
         .iter()
         .map(|mistake| (mistake.line, &*mistake.key))
         .collect();
-    assert_eq!(place, [(Some(19), "bastion[1].interface")]);
+    assert_eq!(place, [(Some(22), "bastion[1].interface")]);
 }
 
 /// Changes the example in one place and compares the warnings.
@@ -145,7 +146,7 @@ fn an_id_that_looks_mistyped_is_warned_about() {
         "shellyem-D3B45C",
         "shellyem-D3B4SC",
         &[
-            "home.toml:43: meter[1].id = \"shellyem-D3B4SC\": begins like an id of the vendor and \
+            "home.toml:60: meter[1].id = \"shellyem-D3B4SC\": begins like an id of the vendor and \
            does not end in 6 or 12 of the digits 0 to 9 and A to F; compare it with what the \
            meter shows; it may be right if you chose it",
         ],
@@ -158,10 +159,34 @@ fn a_meter_under_a_short_and_a_long_id_is_warned_about() {
         "id = \"shellyplug-s-AABB02\"\nmodel = \"shellyplug-s\"",
         "id = \"shellyem-AABBCCD3B45C\"\nmodel = \"shellyem\"",
         &[
-            "home.toml:57: meter[3].id = \"shellyem-AABBCCD3B45C\": ends like \"shellyem-D3B45C\" \
-           (line 43) and may be the same meter; if it is, describe it once",
+            "home.toml:74: meter[3].id = \"shellyem-AABBCCD3B45C\": ends like \"shellyem-D3B45C\" \
+           (line 60) and may be the same meter; if it is, describe it once",
         ],
     );
+}
+
+#[test]
+fn a_resolver_inside_that_is_no_router_is_warned_about() {
+    check_warnings(
+        "resolvers = [\"192.168.2.1\"]\n#",
+        "resolvers = [\"192.168.1.5\"]\n#",
+        &[
+            "home.toml:32: outbound.resolvers[1] = \"192.168.1.5\": stands inside and is no gateway of \
+           a bastion: the bastion will be let to its port; write the router's address on the \
+           bastion's segment, if the router serves there",
+        ],
+    );
+}
+
+#[test]
+fn a_list_of_units_stands_in_place_of_the_usual_ones() {
+    let off = |text: &str| {
+        let text = example("home.toml").replacen("watchdog_s = 14", text, 1);
+        Site::parse("home.toml", &text).unwrap().system.off
+    };
+    assert_eq!(off("off = []"), Vec::<String>::new());
+    assert_eq!(off("off = [\"cups.path\"]"), ["cups.path"]);
+    assert_eq!(off(""), usual_off());
 }
 
 /// Makes a file of the example that is too large, and compares the message.
@@ -186,9 +211,29 @@ fn a_file_of_more_than_a_mebibyte_is_not_read() {
 fn more_than_ten_thousand_meters_are_refused() {
     check_too_large(
         &"[[meter]]\nid = \"a\"\n".repeat(9_996),
-        "home.toml:42: meter: is there 10001 times; one site file may hold 10000; \
+        "home.toml:59: meter: is there 10001 times; one site file may hold 10000; \
          make several sites of it",
     );
+}
+
+fn usual_off() -> Vec<String> {
+    [
+        "avahi-daemon.socket",
+        "avahi-daemon.service",
+        "cups.socket",
+        "cups.path",
+        "cups.service",
+        "cups-browsed.service",
+        "bluetooth.service",
+        "hciuart.service",
+        "ModemManager.service",
+        "triggerhappy.socket",
+        "triggerhappy.service",
+        "rpcbind.socket",
+        "rpcbind.service",
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
 fn home() -> Site {
@@ -228,15 +273,24 @@ fn home() -> Site {
             networks: networks(&["192.168.2.0/24", "2001:db8:5a:2::/64"]),
             gateways: addresses(&["192.168.2.1", "2001:db8:5a:2::1"]),
             masquerades_as: Vec::new(),
+            dhcp: Some([192, 168, 2, 1].into()),
         }],
         outbound: Outbound {
             resolvers: addresses(&["192.168.2.1"]),
+            resolved: false,
             time_servers: vec![
                 "0.debian.pool.ntp.org".to_owned(),
                 "1.debian.pool.ntp.org".to_owned(),
             ],
             updates: true,
         },
+        system: System {
+            // The file names none, so these are the usual ones.
+            off: usual_off(),
+            watchdog_s: 14,
+            journal_mib: 64,
+        },
+        public_addresses: addresses(&["203.0.113.7"]),
         database: Database {
             url: "http://192.168.1.20:8086".to_owned(),
             name: "energy".to_owned(),

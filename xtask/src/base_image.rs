@@ -112,10 +112,9 @@ fn pull() -> Result<()> {
     program("docker").args(["tag", OFFICIAL, TAG]).quietly()
 }
 
-fn bootstrap(workspace: &Workspace) -> Result<()> {
-    if !has_mmdebstrap() {
-        install_mmdebstrap()?;
-    }
+/// One-line apt sources of the suite, on the mirrors that apt uses on this machine: the archive
+/// first. None when apt names none.
+pub(crate) fn sources_of_this_machine() -> Vec<String> {
     let asked = program("apt-get")
         .args([
             "indextargets",
@@ -125,7 +124,14 @@ fn bootstrap(workspace: &Workspace) -> Result<()> {
         ])
         .ask();
     let keyring = Path::new(KEYRING).is_file().then_some(KEYRING);
-    let sources = sources(&asked.said().unwrap_or_default(), keyring);
+    sources(&asked.said().unwrap_or_default(), keyring)
+}
+
+fn bootstrap(workspace: &Workspace) -> Result<()> {
+    if !has_mmdebstrap() {
+        install_mmdebstrap()?;
+    }
+    let sources = sources_of_this_machine();
     if sources.is_empty() {
         eprintln!("base image: apt names no Debian mirror here; mmdebstrap's own default is used");
     }
@@ -280,6 +286,6 @@ mod tests {
     fn cross_builds_on_the_same_base() {
         let file = Workspace::find().unwrap().root.join("Cross.toml");
         let text = std::fs::read_to_string(file).unwrap();
-        assert_eq!(text.matches(&format!("BASE = \"{TAG}\"")).count(), 2);
+        assert_eq!(text.matches(&format!("BASE = \"{TAG}\"")).count(), 3);
     }
 }

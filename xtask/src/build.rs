@@ -1,21 +1,18 @@
 //! `cargo xtask build`: the programs for the machines that they run on, and the proof that they
 //! do run there.
 
+mod fits;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::elf::{Glibc, Machine, Needs};
 use crate::engine::Engine;
 use crate::images::Image;
 use crate::run::{Run, step};
-use crate::workspace::{PI, SERVER, Workspace};
-use crate::{base_image, cross};
-
-/// The C library of the oldest system that the bastion is meant for: Debian 12's cross library
-/// asks for 2.34, Raspberry Pi OS bookworm has 2.36.
-const FLOOR: Glibc = Glibc((2, 34));
+use crate::workspace::{PI, PI_64, SERVER, Workspace};
+use crate::{base_image, cross, version};
 
 /// Arguments of `cargo xtask build`.
 #[derive(Debug, Args)]
@@ -23,9 +20,52 @@ pub(crate) struct Build {
     /// Build one package only.
     #[arg(long, value_name = "PACKAGE")]
     only: Option<Package>,
+    /// The userland of the Pi that bastion is for.
+    #[arg(long, value_enum, default_value_t, value_name = "USERLAND")]
+    target: Userland,
     /// A tar file to make the base image from: a saved Debian 12 image or its root file system.
     #[arg(long, value_name = "FILE")]
     base_tar: Option<PathBuf>,
+}
+
+impl Build {
+    /// The Pi's program, without a word about anything else.
+    pub(crate) fn bastion(target: Userland) -> Build {
+        Build {
+            only: Some(Package::Bastion),
+            target,
+            base_tar: None,
+        }
+    }
+}
+
+/// The userland of a Pi, whatever its kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Userland {
+    /// 32-bit (armhf), with glibc: the usual one.
+    #[default]
+    Armv7,
+    /// 64-bit (arm64): a static program.
+    Aarch64,
+}
+
+impl Userland {
+    /// The target of programs for it.
+    fn target(self) -> &'static str {
+        match self {
+            Userland::Armv7 => PI,
+            Userland::Aarch64 => PI_64,
+        }
+    }
+
+    /// Where its program is, or will be.
+    pub(crate) fn program(self, workspace: &Workspace) -> Result<PathBuf> {
+        let mut programs = chosen(Some(Package::Bastion), self);
+        let first = programs.next();
+        first
+            .map(|program| program.path(workspace))
+            .context("package bastion has no program")
+    }
 }
 
 /// A package with programs for other machines.
@@ -49,6 +89,14 @@ pub(crate) struct Program {
     package: Package,
     target: &'static str,
 }
+
+/// The bastion's, for Pis with a 64-bit userland. The lab has none.
+const BASTION_64: Program = Program {
+    name: "bastion",
+    lab_variable: "",
+    package: Package::Bastion,
+    target: PI_64,
+};
 
 /// Every program that is built for another machine.
 pub(crate) const PROGRAMS: [Program; 4] = [
@@ -102,19 +150,19 @@ impl Program {
 /// Runs the command.
 pub(crate) fn run(workspace: &Workspace, args: Build) -> Result<()> {
     let engine = Engine::reach()?;
-    let cross = step("tools", || tools(workspace))?;
+    let cross = step("tools", || tools(workspace, args.target))?;
     let tar = base_image::given_tar(args.base_tar);
     let base = step("base image", || {
         base_image::ensure(workspace, tar.as_deref())
     })?;
     step("images: cross", || Image::Cross.ensure(workspace, &base))?;
-    compile(workspace, &engine, cross, args.only)?;
-    report(workspace, args.only)
+    compile(workspace, &engine, cross, args.only, args.target)?;
+    report(workspace, args.only, args.target)
 }
 
 /// Makes sure that targets, cross and crates are there, and returns the path of cross.
-pub(crate) fn tools(workspace: &Workspace) -> Result<PathBuf> {
-    workspace.ensure_targets()?;
+pub(crate) fn tools(workspace: &Workspace, userland: Userland) -> Result<PathBuf> {
+    workspace.ensure_targets(&[userland.target(), SERVER])?;
     let cross = cross::ensure(workspace)?;
     workspace
         .cargo()
@@ -129,9 +177,10 @@ pub(crate) fn compile(
     engine: &Engine,
     cross: PathBuf,
     only: Option<Package>,
+    userland: Userland,
 ) -> Result<()> {
-    for target in [PI, SERVER] {
-        let programs: Vec<&Program> = chosen(only)
+    for target in [userland.target(), SERVER] {
+        let programs: Vec<&Program> = chosen(only, userland)
             .filter(|program| program.target == target)
             .collect();
         if programs.is_empty() {
@@ -140,6 +189,9 @@ pub(crate) fn compile(
         let mut command = cross::command(workspace, cross.clone(), engine)?;
         command.args(["build", "--release", "--locked", "--target", target]);
         command.arg("--target-dir").arg(workspace.cross_target());
+        if let Some(hash) = version::of(workspace, version::BASTION) {
+            command.env(version::VARIABLE, hash);
+        }
         for package in [Package::Bastion, Package::Collector, Package::Actors] {
             if programs.iter().any(|program| program.package == package) {
                 command.args(["--package", package.name()]);
@@ -154,13 +206,17 @@ pub(crate) fn compile(
 }
 
 /// Checks what was built and prints the table of it.
-pub(crate) fn report(workspace: &Workspace, only: Option<Package>) -> Result<()> {
+pub(crate) fn report(
+    workspace: &Workspace,
+    only: Option<Package>,
+    userland: Userland,
+) -> Result<()> {
     let mut faults = Vec::new();
     println!(
         "{:<10} {:<29} {:>8}  {:<24} version",
         "program", "target", "size", "needs"
     );
-    for program in chosen(only) {
+    for program in chosen(only, userland) {
         let path = program.path(workspace);
         let file = std::fs::read(&path).with_context(|| {
             format!(
@@ -168,7 +224,7 @@ pub(crate) fn report(workspace: &Workspace, only: Option<Package>) -> Result<()>
                 path.display()
             )
         })?;
-        let needs = match judge(program, &file) {
+        let needs = match fits::judge(program.target, &file) {
             Ok(needs) => needs,
             Err(fault) => {
                 faults.push(format!("{}: {fault:#}", workspace.shown(&path)));
@@ -192,53 +248,14 @@ pub(crate) fn report(workspace: &Workspace, only: Option<Package>) -> Result<()>
     Ok(())
 }
 
-fn chosen(only: Option<Package>) -> impl Iterator<Item = &'static Program> {
+fn chosen(only: Option<Package>, userland: Userland) -> impl Iterator<Item = &'static Program> {
     PROGRAMS
         .iter()
+        .map(move |program| match (program.package, userland) {
+            (Package::Bastion, Userland::Aarch64) => &BASTION_64,
+            _ => program,
+        })
         .filter(move |program| only.is_none_or(|package| package == program.package))
-}
-
-/// What the program needs, in words, if its target has it.
-fn judge(program: &Program, file: &[u8]) -> Result<String> {
-    let needs = Needs::read(file)?;
-    if program.target == PI {
-        judge_pi(&needs)
-    } else {
-        judge_server(&needs)
-    }
-}
-
-fn judge_pi(needs: &Needs) -> Result<String> {
-    let loader = needs.loader.as_deref().unwrap_or("none");
-    if needs.machine != Machine::Arm || !loader.ends_with("/ld-linux-armhf.so.3") {
-        bail!(
-            "is for {:?} with loader {loader}, and not for armhf",
-            needs.machine
-        );
-    }
-    let least = needs.glibc()?;
-    let above = needs.above(FLOOR);
-    if !above.is_empty() {
-        bail!("needs more than {FLOOR}, the floor: {}", above.join("; "));
-    }
-    Ok(format!(
-        "{least} (floor {})",
-        crate::engine::dotted(FLOOR.0)
-    ))
-}
-
-fn judge_server(needs: &Needs) -> Result<String> {
-    if needs.machine != Machine::X86_64 {
-        bail!("is for {:?}, and not for x86-64", needs.machine);
-    }
-    if !needs.is_static() {
-        let loader = needs.loader.as_deref().unwrap_or("none");
-        bail!(
-            "is not static: loader {loader}, libraries [{}]",
-            needs.libraries.join(", ")
-        );
-    }
-    Ok("nothing (static)".to_owned())
 }
 
 fn size_in_mb(path: &Path) -> Result<f64> {
@@ -253,77 +270,27 @@ fn size_in_mb(path: &Path) -> Result<f64> {
 mod tests {
     use super::*;
 
-    fn needs(machine: Machine, loader: Option<&str>, versions: &[&str]) -> Needs {
-        Needs {
-            machine,
-            loader: loader.map(str::to_owned),
-            libraries: loader.iter().map(|_| "libc.so.6".to_owned()).collect(),
-            versions: versions.iter().map(|&name| name.to_owned()).collect(),
-            symbols: vec![("arc4random".to_owned(), "GLIBC_2.36".to_owned())],
-        }
-    }
-
-    #[track_caller]
-    fn check(judged: Result<String>, expected: Result<&str, &str>) {
-        match (judged, expected) {
-            (Ok(words), Ok(expected)) => assert_eq!(words, expected),
-            (Err(err), Err(part)) => assert!(
-                format!("{err:#}").contains(part),
-                "{part:?} is not in {err:#}"
-            ),
-            (judged, expected) => panic!("got {judged:?}, expected {expected:?}"),
-        }
-    }
-
-    const ARMHF: Option<&str> = Some("/lib/ld-linux-armhf.so.3");
-
     #[test]
-    fn the_pi_takes_armhf_up_to_the_floor() {
-        check(
-            judge_pi(&needs(Machine::Arm, ARMHF, &["GLIBC_2.4", "GLIBC_2.34"])),
-            Ok("glibc 2.34 (floor 2.34)"),
-        );
-        check(
-            judge_pi(&needs(Machine::Arm, ARMHF, &["GLIBC_2.36"])),
-            Err("GLIBC_2.36 for arc4random"),
-        );
-        check(
-            judge_pi(&needs(Machine::Arm, ARMHF, &[])),
-            Err("nothing could be checked"),
-        );
-        check(
-            judge_pi(&needs(
-                Machine::Arm,
-                Some("/lib/ld-linux.so.3"),
-                &["GLIBC_2.4"],
-            )),
-            Err("not for armhf"),
-        );
-        check(
-            judge_pi(&needs(Machine::X86_64, ARMHF, &["GLIBC_2.4"])),
-            Err("not for armhf"),
-        );
+    fn a_64_bit_userland_gets_another_bastion_and_nothing_else() {
+        let targets = |userland| {
+            let programs = chosen(None, userland);
+            programs
+                .map(|program| (program.name, program.target))
+                .collect::<Vec<_>>()
+        };
+        let (usual, other) = (targets(Userland::Armv7), targets(Userland::Aarch64));
+        assert_eq!(usual.first(), Some(&("bastion", PI)));
+        assert_eq!(other.first(), Some(&("bastion", PI_64)));
+        assert_eq!(usual[1..], other[1..]);
+        assert_eq!(chosen(Some(Package::Bastion), Userland::Aarch64).count(), 1);
     }
 
     #[test]
-    fn the_server_takes_static_programs_only() {
-        check(
-            judge_server(&needs(Machine::X86_64, None, &[])),
-            Ok("nothing (static)"),
-        );
-        check(
-            judge_server(&needs(Machine::X86_64, Some("/lib64/ld.so"), &[])),
-            Err("libc.so.6"),
-        );
-        check(judge_server(&needs(Machine::Arm, None, &[])), Err("x86-64"));
-    }
-
-    #[test]
-    fn a_program_of_this_machine_is_refused_for_both() {
+    fn a_program_of_this_machine_is_refused_for_all() {
         let file = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        for program in &PROGRAMS {
+        for program in PROGRAMS.iter().chain([&BASTION_64]) {
             assert!(
-                judge(program, &file).is_err(),
+                fits::judge(program.target, &file).is_err(),
                 "{} may not be a dynamic x86-64 program",
                 program.name
             );

@@ -10,8 +10,8 @@ use clap::Args;
 use crate::cross::{self, Found};
 use crate::engine::{self, Engine};
 use crate::run::{Answer, Run, program};
-use crate::workspace::Workspace;
-use crate::{base_image, images};
+use crate::workspace::{PI, SERVER, Workspace};
+use crate::{base_image, images, virtual_pi};
 
 mod table;
 
@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, args: Doctor) -> Result<ExitCode> {
 /// that follows shows what is left.
 fn fix(workspace: &Workspace, tar: Option<&Path>) {
     let mut results = vec![
-        workspace.ensure_targets(),
+        workspace.ensure_targets(&[PI, SERVER]),
         cross::ensure(workspace).map(drop),
     ];
     if Engine::reach().is_ok() {
@@ -86,6 +86,7 @@ fn examine(workspace: &Workspace, tar: Option<&Path>) -> Vec<Row> {
             rows.push(networks());
             rows.extend(base(tar));
             rows.push(built_images(workspace));
+            rows.push(virtual_pi(workspace));
         }
     }
     rows
@@ -146,7 +147,7 @@ fn toolchain(workspace: &Workspace) -> Row {
 
 fn targets(workspace: &Workspace) -> Row {
     const WHAT: &str = "Rust targets";
-    match workspace.missing_targets() {
+    match workspace.missing_targets(&[PI, SERVER]) {
         Ok(missing) if missing.is_empty() => ok(WHAT, "armv7 and musl"),
         Ok(missing) => row(
             WHAT,
@@ -302,6 +303,32 @@ fn base(tar: Option<&Path>) -> Vec<Row> {
         )
     });
     rows
+}
+
+/// The tier around an emulated Pi: the other one runs without it.
+fn virtual_pi(workspace: &Workspace) -> Row {
+    const WHAT: &str = "virtual Pi";
+    if let Err(lack) = virtual_pi::possible(workspace) {
+        let found = format!("`--tier vm` cannot run: {}", lack.found);
+        return row(WHAT, Verdict::Note, found, lack.remedy);
+    }
+    if virtual_pi::is_made(workspace) {
+        return ok(WHAT, "made");
+    }
+    let mut first = virtual_pi::missing_packages();
+    if !virtual_pi::runs_arm() {
+        first.push("emulation of the Pi's processor (binfmt)");
+    }
+    let first = match first.as_slice() {
+        [] => String::new(),
+        first => format!(", after {}", first.join(", ")),
+    };
+    row(
+        WHAT,
+        Verdict::Note,
+        "not made yet",
+        format!("will be made by `cargo xtask lab --tier vm`{first}"),
+    )
 }
 
 fn built_images(workspace: &Workspace) -> Row {

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
-use object::elf::{DT_NEEDED, EM_ARM, EM_X86_64, FileHeader32, FileHeader64, SHT_DYNSYM};
+use object::elf::{
+    DT_NEEDED, EM_AARCH64, EM_ARM, EM_X86_64, FileHeader32, FileHeader64, SHT_DYNSYM,
+};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, Sym};
 use object::{Endianness, FileKind};
 
@@ -34,6 +36,8 @@ pub(crate) struct Needs {
 pub(crate) enum Machine {
     /// 32-bit ARM.
     Arm,
+    /// 64-bit ARM.
+    Aarch64,
     /// 64-bit x86.
     X86_64,
     /// Any other, by its ELF number.
@@ -197,6 +201,7 @@ fn read_elf<Elf: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<Needs> 
 
     let machine = match header.e_machine(endian) {
         EM_ARM => Machine::Arm,
+        EM_AARCH64 => Machine::Aarch64,
         EM_X86_64 => Machine::X86_64,
         other => Machine::Other(other),
     };

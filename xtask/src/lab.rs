@@ -9,19 +9,22 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
+use crate::build::Userland;
 use crate::engine::Engine;
 use crate::images::{self, Image};
 use crate::run::{Run, step};
 use crate::workspace::Workspace;
-use crate::{base_image, build};
+use crate::{base_image, build, virtual_pi};
 
 /// The variable without which scenarios list themselves and do not run.
 pub(crate) const SWITCH: &str = "SHELLY_LAB";
 /// The test target that holds the scenarios. Only `lab` has one by this name; asked for in the
 /// whole workspace, it shares every compiled crate with `cargo test --workspace`.
 const SCENARIOS: [&str; 3] = ["--workspace", "--test", "scenarios"];
+/// The test target that holds the scenarios on a virtual Pi.
+const PI_SCENARIOS: [&str; 3] = ["--workspace", "--test", "pi"];
 /// The program that stands a lab up and takes labs away.
 const LIVING: [&str; 4] = ["--package", "lab", "--bin", "lab"];
 
@@ -30,6 +33,9 @@ const LIVING: [&str; 4] = ["--package", "lab", "--bin", "lab"];
 pub(crate) struct Lab {
     #[command(subcommand)]
     action: Option<Action>,
+    /// What the bastion is: a container, or an emulated Pi.
+    #[arg(long, value_enum, default_value_t, global = true)]
+    tier: Tier,
     /// Use the programs of the last build.
     #[arg(long, global = true)]
     skip_build: bool,
@@ -42,6 +48,12 @@ pub(crate) struct Lab {
     /// Leave containers and networks behind; `cargo xtask lab clean` takes them away.
     #[arg(long)]
     keep: bool,
+    /// Run the scenarios too that take long; without this they are listed as ignored.
+    #[arg(long)]
+    full: bool,
+    /// Choose samples by this number instead of a new one; it is printed either way.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
     /// List the scenarios; builds nothing and needs no container engine.
     #[arg(long)]
     list: bool,
@@ -50,6 +62,42 @@ pub(crate) struct Lab {
     /// Further arguments as test programs take them, such as `--exact` or `--test-threads 1`.
     #[arg(last = true, value_name = "ARGS")]
     more: Vec<String>,
+}
+
+impl Lab {
+    /// The scenarios on a virtual Pi that are run by default.
+    pub(crate) fn on_a_virtual_pi() -> Lab {
+        Lab {
+            tier: Tier::Vm,
+            ..Lab::default()
+        }
+    }
+}
+
+/// What stands in the place of the bastion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    /// A container: about a minute.
+    #[default]
+    Containers,
+    /// An emulated armv7 machine with systemd, as if it were a new Pi.
+    Vm,
+}
+
+impl Tier {
+    fn scenarios(self) -> [&'static str; 3] {
+        match self {
+            Tier::Containers => SCENARIOS,
+            Tier::Vm => PI_SCENARIOS,
+        }
+    }
+
+    fn images(self) -> &'static [Image] {
+        match self {
+            Tier::Containers => &images::ALL,
+            Tier::Vm => &images::WITH_MACHINE,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,8 +118,9 @@ pub(crate) fn run(workspace: &Workspace, lab: &Lab) -> Result<ExitCode> {
     let mut command = workspace.cargo();
     match &lab.action {
         None => {
-            command.arg("test").args(SCENARIOS).arg("--");
+            command.arg("test").args(lab.tier.scenarios()).arg("--");
             command.args(&lab.filter).args(&lab.more);
+            command.args(lab.full.then_some("--include-ignored"));
             command.args(lab.list.then_some("--list"));
         }
         Some(Action::Up { meters }) => {
@@ -101,6 +150,11 @@ pub(crate) fn run(workspace: &Workspace, lab: &Lab) -> Result<ExitCode> {
     if lab.keep {
         command.env("SHELLY_LAB_KEEP", "1");
     }
+    if lab.tier == Tier::Vm && lab.action.is_none() && !lab.list {
+        let seed = lab.seed.unwrap_or_else(new_seed);
+        eprintln!("samples are chosen by --seed {seed}");
+        command.env("SHELLY_LAB_SEED", seed.to_string());
+    }
     if let Some(rule) = &lab.without_rule {
         command.env("SHELLY_LAB_WITHOUT_RULE", rule);
     }
@@ -111,14 +165,25 @@ pub(crate) fn run(workspace: &Workspace, lab: &Lab) -> Result<ExitCode> {
     Ok(code.map_or(ExitCode::from(2), ExitCode::from))
 }
 
+/// Another one each time.
+fn new_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // Short enough to type again.
+    now.map_or(0, |now| u64::from(now.subsec_micros()))
+}
+
 /// Sets up, builds, and returns what the lab must be told.
 fn prepare(workspace: &Workspace, lab: &Lab) -> Result<Vec<(&'static str, OsString)>> {
     let engine = Engine::reach()?;
+    if lab.tier == Tier::Vm {
+        virtual_pi::possible(workspace)?;
+    }
     let tar = base_image::given_tar(lab.base_tar.clone());
     // Images are made of downloads and unpacking, programs of computing: side by side.
     let images = thread::scope(|scope| {
         let (made, ready) = mpsc::channel();
-        let images = scope.spawn(move || make_images(workspace, tar.as_deref(), &made));
+        let wanted = lab.tier.images();
+        let images = scope.spawn(move || make_images(workspace, tar.as_deref(), wanted, &made));
         let built = build_programs(workspace, lab, &engine, ready);
         let images = images
             .join()
@@ -133,13 +198,36 @@ fn prepare(workspace: &Workspace, lab: &Lab) -> Result<Vec<(&'static str, OsStri
         match image {
             Image::Node => told.push(("SHELLY_LAB_NODE_IMAGE", tag.into())),
             Image::Influxdb => told.push(("SHELLY_LAB_INFLUXDB_IMAGE", tag.into())),
+            Image::Machine => told.push(("SHELLY_LAB_MACHINE_IMAGE", tag.into())),
             Image::Cross => {}
         }
     }
     for program in &build::PROGRAMS {
         told.push((program.lab_variable, program.path(workspace).into()));
     }
+    if lab.tier == Tier::Vm {
+        told.extend(machine(workspace)?);
+    }
     Ok(told)
+}
+
+/// Makes the virtual Pi, and returns what the lab must be told of it.
+fn machine(workspace: &Workspace) -> Result<[(&'static str, OsString); 5]> {
+    let made = step("virtual Pi", || virtual_pi::ensure(workspace))?;
+    Ok([
+        ("SHELLY_LAB_TIER", "vm".into()),
+        ("SHELLY_LAB_VIRTUAL_PI", made.machine.into()),
+        ("SHELLY_LAB_MIRROR", made.mirror.into()),
+        (
+            "SHELLY_LAB_ACCESS",
+            workspace.target.join("lab-access").into(),
+        ),
+        // cargo's, for this host.
+        (
+            "SHELLY_LAB_DEPLOY",
+            workspace.target.join("debug").join("deploy").into(),
+        ),
+    ])
 }
 
 /// Makes the images in the order in which they are needed, and tells of each. Ends early when
@@ -147,11 +235,12 @@ fn prepare(workspace: &Workspace, lab: &Lab) -> Result<Vec<(&'static str, OsStri
 fn make_images(
     workspace: &Workspace,
     tar: Option<&Path>,
+    wanted: &[Image],
     made: &Sender<Image>,
 ) -> Result<Vec<(Image, String)>> {
     let base = step("base image", || base_image::ensure(workspace, tar))?;
     let mut tags = Vec::new();
-    for image in images::ALL {
+    for &image in wanted {
         let tag = step(&format!("images: {image}"), || {
             image.ensure(workspace, &base)
         })?;
@@ -174,22 +263,32 @@ fn build_programs(
     let tools = if lab.skip_build {
         None
     } else {
-        Some(step("tools", || build::tools(workspace))?)
+        Some(step("tools", || build::tools(workspace, Userland::Armv7))?)
     };
     step("build: the lab itself", || {
         let mut command = workspace.cargo();
         match lab.action {
-            None => command.args(["test", "--no-run"]).args(SCENARIOS),
+            None => command
+                .args(["test", "--no-run"])
+                .args(lab.tier.scenarios()),
             Some(_) => command.arg("build").args(LIVING),
         };
-        command.run()
+        command.run()?;
+        if lab.tier == Tier::Vm {
+            // The deployer, which the scenarios start.
+            workspace
+                .cargo()
+                .args(["build", "--package", "deploy"])
+                .run()?;
+        }
+        Ok(())
     })?;
     if let Some(cross) = tools {
         ready
             .recv()
             .context("waiting for the image that programs are built in")?;
-        build::compile(workspace, engine, cross, None)?;
+        build::compile(workspace, engine, cross, None, Userland::Armv7)?;
     }
-    build::report(workspace, None)?;
+    build::report(workspace, None, Userland::Armv7)?;
     Ok(ready)
 }

@@ -4,6 +4,7 @@
 mod base_image;
 mod build;
 mod cross;
+mod deploy;
 mod doctor;
 mod elf;
 mod engine;
@@ -11,6 +12,8 @@ mod images;
 mod lab;
 mod run;
 mod test;
+mod version;
+mod virtual_pi;
 mod workspace;
 
 use std::process::ExitCode;
@@ -46,16 +49,26 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Build the programs for the machines that they run on, with cross, and check that they fit.
     ///
-    /// bastion: armv7 with glibc, for the Pi; it may ask for glibc 2.34 at most. collector, and the
-    /// lab's meters and probe: x86-64, static. cross 0.2.5 is installed when absent; its image is
+    /// bastion: armv7 with glibc, for the Pi; it may ask for glibc 2.34 at most. With
+    /// `--target aarch64` it is static, for a Pi with a 64-bit userland. collector, and the lab's
+    /// meters and probe: x86-64, static. cross 0.2.5 is installed when absent; its image is
     /// made from lab/images without any registry.
     Build(build::Build),
     /// Stand up WAN, DMZ and LAN in containers, and let the scenarios prove flow and blocking.
     ///
+    /// With `--tier vm` the bastion is an emulated Pi with its own kernel and systemd (root is
+    /// needed once, to make it), and the scenarios are those of deployment, boot and power.
+    ///
     /// Sets up and builds what is missing first. Everything after `--` goes to the scenarios as to
     /// any test program.
     Lab(lab::Lab),
-    /// Run format check, clippy, all tests, and then the lab.
+    /// Turn a machine with SSH into a bastion, and keep it one: `deploy pi`, `deploy status`, ….
+    ///
+    /// Builds the Pi's program where its sources changed, and hands everything else over to the
+    /// program `deploy`; `cargo xtask deploy --help` is its manual, with exit codes of its own.
+    #[command(disable_help_flag = true)]
+    Deploy(deploy::Deploy),
+    /// Run format check, clippy, all tests, then the lab, and with `--vm` the virtual Pi.
     Test(test::Test),
 }
 
@@ -67,6 +80,9 @@ fn main() -> ExitCode {
         (Ok(workspace), Command::Doctor(args)) => (doctor::run(&workspace, args), 2),
         (Ok(workspace), Command::Build(args)) => {
             (build::run(&workspace, args).map(|()| ExitCode::SUCCESS), 1)
+        }
+        (Ok(workspace), Command::Deploy(args)) => {
+            (deploy::run(&workspace, args).map(|never| match never {}), 1)
         }
         (Ok(workspace), Command::Lab(args)) => (lab::run(&workspace, &args), 2),
         (Ok(workspace), Command::Test(args)) => (test::run(&workspace, &args), 2),
@@ -128,6 +144,17 @@ mod tests {
         );
         check("lab clean", Ok("action: Some(Clean)"));
         check(
+            "lab --tier vm pi::boots --full --seed 7 -- --skip x",
+            Ok(
+                "tier: Vm|full: true|seed: Some(7)|filter: Some(\"pi::boots\")|more: [\"--skip\", \"x\"]",
+            ),
+        );
+        check("lab up --tier vm", Ok("action: Some(Up|tier: Vm"));
+        check(
+            "lab --tier cloud",
+            Err(clap::error::ErrorKind::InvalidValue),
+        );
+        check(
             "lab --nonsense",
             Err(clap::error::ErrorKind::UnknownArgument),
         );
@@ -146,5 +173,10 @@ mod tests {
             Err(clap::error::ErrorKind::InvalidValue),
         );
         check("test --no-lab", Ok("no_lab: true"));
+        check(
+            "deploy pi --dry-run --help",
+            Ok("args: [\"pi\", \"--dry-run\", \"--help\"]"),
+        );
+        check("deploy --help", Ok("args: [\"--help\"]"));
     }
 }

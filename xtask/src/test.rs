@@ -15,6 +15,9 @@ pub(crate) struct Test {
     /// Leave the lab out: no container engine is needed then.
     #[arg(long)]
     no_lab: bool,
+    /// End with the scenarios on the virtual Pi; they take as long as all the rest.
+    #[arg(long, conflicts_with = "no_lab")]
+    vm: bool,
 }
 
 /// Runs the command. Stops at the first step that fails; the lab's exit code is its own.
@@ -53,5 +56,12 @@ pub(crate) fn run(workspace: &Workspace, test: &Test) -> Result<ExitCode> {
         println!("the lab was not run (--no-lab)");
         return Ok(ExitCode::SUCCESS);
     }
-    lab::run(workspace, &Lab::default())
+    if !test.vm {
+        println!("the virtual Pi is left out; `--vm` runs its scenarios, too");
+    }
+    let verdict = lab::run(workspace, &Lab::default())?;
+    if verdict != ExitCode::SUCCESS || !test.vm {
+        return Ok(verdict);
+    }
+    lab::run(workspace, &Lab::on_a_virtual_pi())
 }

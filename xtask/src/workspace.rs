@@ -10,6 +10,8 @@ use crate::run::{Answer, Run, program};
 
 /// The target of the Pi's programs.
 pub(crate) const PI: &str = "armv7-unknown-linux-gnueabihf";
+/// The target of a Pi whose userland is 64-bit: static, so that it fits whatever C library is there.
+pub(crate) const PI_64: &str = "aarch64-unknown-linux-musl";
 /// The target of the LAN server's programs, and of the lab's.
 pub(crate) const SERVER: &str = "x86_64-unknown-linux-musl";
 
@@ -85,15 +87,19 @@ impl Workspace {
         })
     }
 
-    /// The targets that the toolchain lacks.
-    pub(crate) fn missing_targets(&self) -> Result<Vec<&'static str>, Lack> {
+    /// Those of these targets that the toolchain lacks.
+    pub(crate) fn missing_targets(
+        &self,
+        wanted: &[&'static str],
+    ) -> Result<Vec<&'static str>, Lack> {
         let asked = self
             .program("rustup")
             .args(["target", "list", "--installed"])
             .ask();
         match asked {
-            Answer::Said(installed) => Ok([PI, SERVER]
-                .into_iter()
+            Answer::Said(installed) => Ok(wanted
+                .iter()
+                .copied()
                 .filter(|target| !installed.lines().any(|line| line.trim() == *target))
                 .collect()),
             Answer::Refused(why) => Err(Lack::new(
@@ -107,9 +113,9 @@ impl Workspace {
         }
     }
 
-    /// Adds the targets that the toolchain lacks.
-    pub(crate) fn ensure_targets(&self) -> Result<()> {
-        let missing = self.missing_targets()?;
+    /// Adds those of these targets that the toolchain lacks.
+    pub(crate) fn ensure_targets(&self, wanted: &[&'static str]) -> Result<()> {
+        let missing = self.missing_targets(wanted)?;
         if missing.is_empty() {
             return Ok(());
         }

@@ -1,131 +1,196 @@
 //! Files: which differ from what was rendered, and replacing each of them whole.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown,
-};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use site::manifest::APPLIED_PATH;
+use site::answer::{FileAction, FileChange, LONGEST_SHOWN};
+use site::manifest::{APPLIED_PATH, Manifest};
 use tracing::info;
 
 use crate::bundle::{Bundle, BundleFile};
+use crate::durable;
 use crate::host::{Host, Owner, read_if_present};
+use crate::release::IN_PLACE_PATH;
 
-const UNITS: &str = "/etc/systemd/system/";
-
-/// The files that are not as rendered, each with the reason. The manifest comes last.
-pub(super) fn outdated(host: &Host, bundle: &Bundle) -> Result<Vec<(String, String)>> {
+/// The files that are not as rendered, in the manifest's order; then those that only the
+/// manifest before had; then the manifest itself.
+pub(crate) fn outdated(host: &Host, bundle: &Bundle) -> Result<Vec<FileChange>> {
     let mut found = Vec::new();
     for file in &bundle.files {
-        if let Some(reason) = difference(host, file)? {
-            found.push((file.entry.path.clone(), reason));
-        }
+        found.extend(difference(host, file)?);
     }
     let applied = super::applied(host)?;
-    if applied.as_deref() != Some(manifest_text(bundle)?.as_str()) {
-        let reason = if applied.is_some() {
-            "content differs"
-        } else {
-            "is missing"
-        };
-        found.push((APPLIED_PATH.to_owned(), reason.to_owned()));
+    found.extend(stale(host, applied.as_deref(), &bundle.manifest));
+    if !is_same(applied.as_deref(), bundle)? {
+        found.push(FileChange {
+            path: APPLIED_PATH.to_owned(),
+            action: if applied.is_some() {
+                FileAction::Content
+            } else {
+                FileAction::New
+            },
+            // It follows from the other files, and says nothing that they do not.
+            before: None,
+            attributes: None,
+        });
     }
     Ok(found)
 }
 
-/// Whether one of these files is a unit of systemd.
-pub(super) fn units_changed(files: &[(String, String)]) -> bool {
-    files.iter().any(|(path, _)| path.starts_with(UNITS))
+/// Whether the applied manifest lists what this one does. Their versions may differ: they are for
+/// showing, and a commit that renders nothing else must not look like a change.
+fn is_same(applied: Option<&str>, bundle: &Bundle) -> Result<bool> {
+    let Some(text) = applied else {
+        return Ok(false);
+    };
+    let Ok(before) = serde_json::from_str::<Manifest>(text) else {
+        return Ok(false);
+    };
+    // Written by us, and not changed since.
+    if self::text(&before)? != text {
+        return Ok(false);
+    }
+    let version = bundle.manifest.version.clone();
+    Ok(Manifest { version, ..before } == bundle.manifest)
 }
 
-/// Replaces these files. All new contents are on disk before the first file is replaced, so a
-/// full disk leaves everything as it was.
-pub(super) fn install(host: &Host, bundle: &Bundle, files: &[(String, String)]) -> Result<()> {
-    let mut new = NewFiles::default();
+/// What the release before brought and this one does not.
+fn stale(host: &Host, applied: Option<&str>, new: &Manifest) -> Vec<FileChange> {
+    // A manifest of another format is no reason to stop: its files stay where they are.
+    let before: Option<Manifest> = applied.and_then(|text| serde_json::from_str(text).ok());
+    let before = before.map(|manifest| manifest.files).unwrap_or_default();
+    let gone = before
+        .iter()
+        .filter(|entry| !new.files.iter().any(|file| file.path == entry.path))
+        .filter(|entry| crate::bundle::is_plain(&entry.path) && entry.path != IN_PLACE_PATH)
+        .filter(|entry| fs::symlink_metadata(host.path(&entry.path)).is_ok());
+    gone.map(|entry| FileChange {
+        path: entry.path.clone(),
+        action: FileAction::Remove,
+        before: shown(&host.path(&entry.path)),
+        attributes: None,
+    })
+    .collect()
+}
+
+/// Replaces and removes these files. All new contents are on disk before the first file is
+/// replaced, so a full disk leaves everything as it was.
+pub(super) fn install(host: &Host, bundle: &Bundle, changes: &[FileChange]) -> Result<()> {
+    let mut new = NewFiles {
+        host,
+        targets: vec![],
+    };
     for file in &bundle.files {
-        let Some((path, reason)) = files.iter().find(|(path, _)| *path == file.entry.path) else {
+        if !changes.iter().any(|change| change.path == file.entry.path) {
             continue;
-        };
+        }
         let owner = host.owner(&file.entry.owner, &file.entry.group)?;
-        new.write(host.path(path), &file.content, file.mode, owner)?;
-        info!(file = %path, %reason, "replacing");
+        let target = host.path(&file.entry.path);
+        new.targets.push(target.clone());
+        durable::write_beside(host, &target, &file.content, file.mode, owner)?;
+        info!(file = %file.entry.path, "replacing");
     }
-    new.replace()
+    new.replace()?;
+    for change in changes {
+        if change.action == FileAction::Remove {
+            info!(file = %change.path, "removing");
+            durable::remove(host, &host.path(&change.path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the manifest of the last run away: from here on the machine is between two states.
 pub(super) fn forget(host: &Host) -> Result<()> {
-    let path = host.path(APPLIED_PATH);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        removed => removed.with_context(|| format!("removing {}", path.display()))?,
-    }
-    sync_folder(&path)
+    durable::remove(host, &host.path(APPLIED_PATH)).map(drop)
 }
 
 /// Keeps the manifest of a run that came to its end.
 pub(super) fn record(host: &Host, bundle: &Bundle) -> Result<()> {
-    let mut new = NewFiles::default();
+    let content = text(&bundle.manifest)?;
     let owner = host.owner("root", "root")?;
-    let content = manifest_text(bundle)?;
-    new.write(host.path(APPLIED_PATH), content.as_bytes(), 0o644, owner)?;
-    new.replace()
+    durable::write(
+        host,
+        &host.path(APPLIED_PATH),
+        content.as_bytes(),
+        0o644,
+        owner,
+    )
 }
 
 /// New files beside those that they will replace. Those that were not used are removed.
-#[derive(Default)]
-struct NewFiles(Vec<PathBuf>);
+struct NewFiles<'a> {
+    host: &'a Host,
+    targets: Vec<std::path::PathBuf>,
+}
 
-impl NewFiles {
-    fn write(&mut self, target: PathBuf, content: &[u8], mode: u32, owner: Owner) -> Result<()> {
-        let new = beside(&target);
-        self.0.push(target);
-        write_new(&new, content, mode, owner)
-    }
-
-    fn replace(self) -> Result<()> {
-        for target in &self.0 {
-            fs::rename(beside(target), target)
-                .with_context(|| format!("replacing {}", target.display()))?;
+impl NewFiles<'_> {
+    fn replace(&self) -> Result<()> {
+        for target in &self.targets {
+            durable::replace(self.host, target)?;
         }
-        self.0.iter().try_for_each(|target| sync_folder(target))
+        self.targets
+            .iter()
+            .try_for_each(|target| durable::sync_folder(target))
     }
 }
 
-impl Drop for NewFiles {
+impl Drop for NewFiles<'_> {
     fn drop(&mut self) {
-        for target in &self.0 {
+        for target in &self.targets {
             // What was used or never written is not there; the first error is the one that counts.
-            let _ = fs::remove_file(beside(target));
+            let _ = durable::remove(self.host, &durable::beside(target));
         }
     }
 }
 
-fn sync_folder(file: &Path) -> Result<()> {
-    let folder = file.parent().unwrap_or(file);
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .with_context(|| format!("syncing {}", folder.display()))
+fn text(manifest: &Manifest) -> Result<String> {
+    Ok(serde_json::to_string_pretty(manifest).context("writing the manifest")? + "\n")
 }
 
-fn manifest_text(bundle: &Bundle) -> Result<String> {
-    Ok(serde_json::to_string_pretty(&bundle.manifest).context("writing the manifest")? + "\n")
-}
-
-/// Why an installed file is not as rendered.
-pub(crate) fn difference(host: &Host, file: &BundleFile) -> Result<Option<String>> {
+/// How an installed file differs from what was rendered.
+fn difference(host: &Host, file: &BundleFile) -> Result<Option<FileChange>> {
     let path = host.path(&file.entry.path);
-    let owner = host.owner(&file.entry.owner, &file.entry.group)?;
-    let Some(content) = read_if_present(&path)? else {
-        return Ok(Some("is missing".to_owned()));
+    let change = |action, before, attributes| {
+        Ok(Some(FileChange {
+            path: file.entry.path.clone(),
+            action,
+            before,
+            attributes,
+        }))
     };
+    let Some(content) = read_if_present(&path)? else {
+        return change(FileAction::New, None, None);
+    };
+    // A package that the plan lists may bring the owner.
+    let attributes = match host.owner(&file.entry.owner, &file.entry.group) {
+        Ok(owner) => attributes(&path, file.mode, owner)?,
+        Err(_) => Some(format!(
+            "owner shall be {}:{}, whom this machine does not know yet",
+            file.entry.owner, file.entry.group
+        )),
+    };
+    let before = file.entry.is_public().then(|| shown(&path)).flatten();
     if content != file.content {
-        return Ok(Some("content differs".to_owned()));
+        return change(FileAction::Content, before, attributes);
     }
-    attributes(&path, file.mode, owner)
+    match attributes {
+        None => Ok(None),
+        words => change(FileAction::Attributes, None, words),
+    }
+}
+
+/// The content of a file that everybody may read, if it is text of a length that can be shown.
+fn shown(path: &Path) -> Option<String> {
+    let found = fs::symlink_metadata(path).ok()?;
+    let open = found.permissions().mode() & 0o004 != 0;
+    if !found.is_file() || !open || found.len() > u64::try_from(LONGEST_SHOWN).ok()? {
+        return None;
+    }
+    let text = String::from_utf8(fs::read(path).ok()?).ok()?;
+    (text.len() <= LONGEST_SHOWN && !text.contains('\0')).then_some(text)
 }
 
 /// Why a file's owner or mode is not as it should be.
@@ -151,39 +216,6 @@ pub(crate) fn attributes(path: &Path, mode: u32, owner: Owner) -> Result<Option<
             found_owner.user, found_owner.group, owner.user, owner.group
         )
     }))
-}
-
-fn beside(target: &Path) -> PathBuf {
-    let mut name = target.file_name().unwrap_or_default().to_owned();
-    name.push(".shelly-bastion-new");
-    target.with_file_name(name)
-}
-
-/// Nobody else can read a secret at any moment: the file is created for its owner alone, and
-/// gets its mode when owner and content are right.
-fn write_new(path: &Path, content: &[u8], mode: u32, owner: Owner) -> Result<()> {
-    let act = || -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(folder)?;
-        }
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(content)?;
-        fchown(&file, Some(owner.user), Some(owner.group))?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.sync_all()
-    };
-    act().with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{ChainState, chains, compare, flags, hooked, reference, rendered_hooks};
+use super::compare::{ChainState, chains, compare, compare_sets, flags, hooked};
+use super::{reference, rendered_hooks, restoring, users};
 
 fn chain(name: &str, policy: &str, rules: &[(&str, &str)]) -> ChainState {
     let rules = rules.iter();
@@ -184,4 +185,85 @@ fn commands_for_anything_else_are_refused() {
         let error = reference(&ruleset).unwrap_err().to_string();
         assert!(error.contains("nftables"), "{error}");
     }
+}
+
+#[test]
+fn users_are_found_wherever_a_rule_names_them() {
+    let by = |right: Value| {
+        json!({"add": {"rule": {"expr": [
+            {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": right}}]}}})
+    };
+    let ruleset = json!({"nftables": [
+        by(json!("_apt")),
+        by(json!({"set": ["systemd-timesync", 0]})),
+        by(json!(0)),
+        {"add": {"rule": {"expr": [
+            {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}]}}},
+    ]});
+    let found: Vec<String> = users(&ruleset).into_iter().collect();
+    assert_eq!(found, ["_apt", "systemd-timesync"]);
+}
+
+/// What brings a table back names chains and sets before the rules that need them, and nothing
+/// that was learnt or counted by a handle.
+#[test]
+fn a_listing_becomes_commands_in_their_order() {
+    let mut listing = listing(7, 4711);
+    let objects = listing
+        .get_mut("nftables")
+        .and_then(Value::as_array_mut)
+        .unwrap();
+    objects.push(json!({"set": {"name": "s", "handle": 3, "flags": ["timeout"], "elem": ["::1"]}}));
+    let commands = restoring(&listing);
+    let list = commands.get("nftables").and_then(Value::as_array).unwrap();
+    let kinds: Vec<String> = list
+        .iter()
+        .map(|command| {
+            let (verb, object) = command.as_object().unwrap().iter().next().unwrap();
+            format!(
+                "{verb} {}",
+                object.as_object().unwrap().keys().next().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "add table",
+            "delete table",
+            "add table",
+            "add set",
+            "add chain",
+            "add rule"
+        ]
+    );
+    let text = commands.to_string();
+    assert!(!text.contains("handle") && !text.contains("::1"), "{text}");
+}
+
+fn with_set(set: &Value) -> Value {
+    json!({"nftables": [{"set": set}]})
+}
+
+#[test]
+fn each_difference_of_sets_has_its_words() {
+    let set = json!({"name": "s", "table": "t", "handle": 1, "type": "ipv4_addr", "elem": ["a"]});
+    let same = json!({"name": "s", "table": "u", "handle": 2, "type": "ipv4_addr", "elem": ["a"]});
+    let other = json!({"name": "s", "type": "ipv4_addr", "elem": ["b"]});
+    let learns = json!({"name": "s", "type": "ipv4_addr", "flags": ["timeout"], "elem": ["b"]});
+    let learnt = json!({"name": "s", "type": "ipv4_addr", "flags": ["timeout"]});
+    let none = json!({"nftables": []});
+    let found = |a: &Value, b: &Value| compare_sets(a, b).join("; ");
+    assert_eq!(found(&with_set(&set), &with_set(&same)), "");
+    assert_eq!(found(&with_set(&learns), &with_set(&learnt)), "");
+    assert_eq!(
+        found(&with_set(&set), &with_set(&other)),
+        "set s was changed"
+    );
+    assert_eq!(
+        found(&with_set(&set), &with_set(&learnt)),
+        "set s was changed"
+    );
+    assert_eq!(found(&with_set(&set), &none), "set s is missing");
+    assert_eq!(found(&none, &with_set(&set)), "set s is not ours");
 }

@@ -9,6 +9,8 @@ use site::flow::{MQTT_LOOPBACK_PORT, MQTT_PORT, SSH_PORT};
 use super::Finding;
 use crate::host::{read_if_present, read_text};
 
+const OPEN: &str = "is open to other machines";
+
 /// A listening socket: its port, and whether only this machine reaches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Listener {
@@ -38,10 +40,15 @@ fn judge(found: &BTreeSet<Listener>) -> Option<String> {
     }
     for listener in found.iter().filter(|listener| !listener.loopback) {
         if ![MQTT_PORT, SSH_PORT].contains(&listener.port) {
-            faults.push(format!("port {} is open to other machines", listener.port));
+            faults.push(format!("port {} {OPEN}", listener.port));
         }
     }
     (!faults.is_empty()).then(|| faults.join("; "))
+}
+
+/// Whether a part of this finding is about a port that is not the bastion's.
+pub(super) fn is_foreign(part: &str) -> bool {
+    part.ends_with(OPEN)
 }
 
 /// Reads `/proc/net/tcp` or `tcp6`: the second column is `ADDRESS:PORT` in hex, each 32-bit

@@ -13,8 +13,8 @@ fn broker_only(path: &str, content: String) -> RenderedFile {
     RenderedFile {
         path: path.to_owned(),
         mode: 0o640,
-        owner: "root",
-        group: "mosquitto",
+        owner: "root".into(),
+        group: "mosquitto".into(),
         content: content.into_bytes(),
     }
 }

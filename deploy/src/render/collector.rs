@@ -99,8 +99,8 @@ pub fn collector_files(
     let private = |path: String, content: String| RenderedFile {
         path,
         mode: 0o600,
-        owner: "root",
-        group: "root",
+        owner: "root".into(),
+        group: "root".into(),
         content: content.into_bytes(),
     };
     Ok(vec![

@@ -1,32 +1,36 @@
 //! The policy, spelled for nftables: one table of our own, replaced in one transaction.
 //!
 //! Whatever else filters on the host (UFW, Docker) is left alone. What the rules mean is said
-//! in `site::flow`; here is only how each condition is written.
+//! in `site::flow`, and how each condition is written in `firewall::conditions`.
+
+mod conditions;
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::collections::HashSet;
 
-use ipnet::IpNet;
 use nftables::batch::Batch;
-use nftables::expr::{
-    BinaryOperation, CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix,
-    RT, RTFamily, RTKey, SetItem,
+use nftables::schema::{
+    Chain, NfCmd, NfListObject, Rule as NftRule, Set, SetFlag, SetType, SetTypeValue, Table,
 };
-use nftables::schema::{Chain, NfCmd, NfListObject, Nftables, Rule as NftRule, Table};
-use nftables::stmt::{
-    Accept, Counter, Drop, Match as NftMatch, Operator, Reject, RejectType, Statement,
-};
+use nftables::stmt::{Accept, Counter, Drop, Reject, RejectType, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook, RejectCode};
-use site::flow::{Action, Direction, Hook, Match, Policy};
+use serde_json::{Value, json};
+use site::flow::{Action, Family, Hook, Match, Policy};
 use site::manifest::TABLE;
 
 /// The standard priority of a filter.
 const PRIORITY: i32 = 0;
-
-type Statements = Vec<Statement<'static>>;
+/// Sources that are counted at the same time. A full set notices no further source; some 4 MB.
+const SOURCES: u32 = 16384;
+/// Seconds after which a source that begins nothing more is forgotten. By then the most that it
+/// may begin at once is its due again.
+const FORGET_AFTER_S: u32 = 120;
 
 /// Commands that put the policy in place of whatever the table held before.
-pub(super) fn ruleset(policy: &Policy) -> Nftables<'static> {
+///
+/// # Errors
+/// When the commands have no JSON form.
+pub(super) fn ruleset(policy: &Policy) -> Result<Value, serde_json::Error> {
     let table = || Table {
         family: NfFamily::INet,
         name: TABLE.into(),
@@ -37,6 +41,10 @@ pub(super) fn ruleset(policy: &Policy) -> Nftables<'static> {
     batch.add(NfListObject::Table(table()));
     batch.add_cmd(NfCmd::Delete(NfListObject::Table(table())));
     batch.add(NfListObject::Table(table()));
+    let conditions = policy.rules.iter().flat_map(|rule| &rule.matches);
+    for set in conditions.filter_map(set) {
+        batch.add(NfListObject::Set(Box::new(set)));
+    }
     for hook in Hook::ALL {
         batch.add(NfListObject::Chain(Chain {
             family: NfFamily::INet,
@@ -60,10 +68,10 @@ pub(super) fn ruleset(policy: &Policy) -> Nftables<'static> {
         }));
     }
     for rule in &policy.rules {
-        let mut statements: Statements = rule
+        let mut statements: Vec<Statement<'static>> = rule
             .matches
             .iter()
-            .flat_map(|condition| spell(condition, rule.hook))
+            .flat_map(|condition| conditions::spell(condition, rule.hook))
             .collect();
         statements.push(Statement::Counter(Counter::Anonymous(None)));
         statements.push(match rule.action {
@@ -84,157 +92,73 @@ pub(super) fn ruleset(policy: &Policy) -> Nftables<'static> {
             comment: Some(rule.name.clone().into()),
         }));
     }
-    batch.to_nftables()
-}
-
-fn spell(condition: &Match, hook: Hook) -> Statements {
-    match condition {
-        Match::Loopback => {
-            let key = if hook == Hook::Output {
-                MetaKey::Oifname
-            } else {
-                MetaKey::Iifname
-            };
-            vec![compare(meta(key), Operator::EQ, text("lo"))]
-        }
-        Match::New => vec![compare(ct("state"), Operator::IN, text("new"))],
-        Match::Established(direction) => {
-            let direction = match direction {
-                Direction::Original => "original",
-                Direction::Reply => "reply",
-            };
-            vec![
-                compare(ct("state"), Operator::IN, text("established")),
-                compare(ct("direction"), Operator::EQ, text(direction)),
-            ]
-        }
-        Match::NotBareSyn => {
-            let flags = Expression::BinaryOperation(Box::new(BinaryOperation::AND(
-                field("tcp", "flags"),
-                Expression::BinaryOperation(Box::new(BinaryOperation::OR(vec![
-                    text("syn"),
-                    text("ack"),
-                ]))),
-            )));
-            vec![compare(flags, Operator::NEQ, text("syn"))]
-        }
-        Match::TcpTo(ports) => vec![compare(field("tcp", "dport"), Operator::EQ, numbers(ports))],
-        Match::TcpFrom(ports) => vec![compare(field("tcp", "sport"), Operator::EQ, numbers(ports))],
-        Match::TcpFromAtLeast(port) => {
-            vec![compare(
-                field("tcp", "sport"),
-                Operator::GEQ,
-                Expression::Number(u32::from(*port)),
-            )]
-        }
-        Match::Source(list) => addresses("saddr", Operator::EQ, list),
-        Match::SourceOutside(list) => addresses("saddr", Operator::NEQ, list),
-        Match::Destination(list) => addresses("daddr", Operator::EQ, list),
-        Match::NextHopOtherThan(gateway) => {
-            let family = match gateway {
-                IpAddr::V4(_) => RTFamily::IP,
-                IpAddr::V6(_) => RTFamily::IP6,
-            };
-            let next_hop = named(NamedExpression::RT(RT {
-                key: RTKey::NextHop,
-                family: Some(family),
-            }));
-            vec![compare(next_hop, Operator::NEQ, text(&gateway.to_string()))]
-        }
-        Match::NeighbourDiscovery(types) => vec![
-            compare(
-                field("ip6", "hoplimit"),
-                Operator::EQ,
-                Expression::Number(255),
-            ),
-            compare(
-                field("icmpv6", "type"),
-                Operator::EQ,
-                set(types.iter().map(|name| text(name)).collect()),
-            ),
-        ],
+    let mut commands = serde_json::to_value(batch.to_nftables())?;
+    let list = commands.get_mut("nftables").and_then(Value::as_array_mut);
+    for command in list.into_iter().flatten() {
+        limits_of_sets(command, policy);
     }
+    Ok(commands)
 }
 
-/// An address match fits packets of its family only, negated or not: nft sees to it.
-fn addresses(side: &'static str, operator: Operator, networks: &[IpNet]) -> Statements {
-    let protocol = if networks
-        .iter()
-        .any(|network| matches!(network, IpNet::V6(_)))
-    {
-        "ip6"
-    } else {
-        "ip"
+/// The set that a condition asks, as it is when the policy is loaded: empty.
+fn set(condition: &Match) -> Option<Set<'static>> {
+    let (name, family, counts) = match condition {
+        Match::SourceInSet { set, family } => (set, family, false),
+        Match::SourceBeyond { set, family, .. } => (set, family, true),
+        _ => return None,
     };
-    vec![compare(
-        field(protocol, side),
-        operator,
-        set(networks.iter().map(network).collect()),
-    )]
+    let kind = match family {
+        Family::V4 => SetType::Ipv4Addr,
+        Family::V6 => SetType::Ipv6Addr,
+    };
+    // That rules add to a set needs no flag in nft's JSON: older versions refuse the word.
+    let flags = if counts {
+        HashSet::from([SetFlag::Timeout])
+    } else {
+        HashSet::from([SetFlag::Interval, SetFlag::Timeout])
+    };
+    Some(Set {
+        family: NfFamily::INet,
+        table: TABLE.into(),
+        name: name.clone().into(),
+        handle: None,
+        set_type: SetTypeValue::Single(kind),
+        policy: None,
+        flags: Some(flags),
+        elem: None,
+        timeout: counts.then_some(FORGET_AFTER_S),
+        gc_interval: None,
+        size: counts.then_some(SOURCES),
+        comment: None,
+    })
 }
 
-fn network(network: &IpNet) -> Expression<'static> {
-    if network.prefix_len() == network.max_prefix_len() {
-        return text(&network.addr().to_string());
+/// The limit for each element of a set, which the library has no word for, and the flags of a
+/// set in one order, so that rendering gives the same bytes every time.
+fn limits_of_sets(command: &mut Value, policy: &Policy) {
+    let flags = command.pointer_mut("/add/set/flags");
+    if let Some(flags) = flags.and_then(Value::as_array_mut) {
+        flags.sort_by_key(Value::to_string);
     }
-    named(NamedExpression::Prefix(Prefix {
-        addr: Box::new(text(&network.network().to_string())),
-        len: u32::from(network.prefix_len()),
-    }))
-}
-
-fn numbers(ports: &[u16]) -> Expression<'static> {
-    set(ports
-        .iter()
-        .map(|port| Expression::Number(u32::from(*port)))
-        .collect())
-}
-
-/// One element stands for itself: nft prints it so.
-fn set(mut elements: Vec<Expression<'static>>) -> Expression<'static> {
-    if elements.len() == 1
-        && let Some(only) = elements.pop()
+    let statements = command.pointer_mut("/add/rule/expr");
+    for statement in statements
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
     {
-        return only;
+        let Some(update) = statement.get_mut("set").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        let name = update.get("set").and_then(Value::as_str);
+        let name = name.map(|name| name.trim_start_matches('@').to_owned());
+        let mut conditions = policy.rules.iter().flat_map(|rule| &rule.matches);
+        let limit = conditions.find_map(|condition| match condition {
+            Match::SourceBeyond { set, limit, .. } if Some(set) == name.as_ref() => Some(limit),
+            _ => None,
+        });
+        if let Some(limit) = limit {
+            let beyond = Statement::Limit(conditions::limit(*limit, true));
+            update.insert("stmt".to_owned(), json!([beyond]));
+        }
     }
-    named(NamedExpression::Set(
-        elements.into_iter().map(SetItem::Element).collect(),
-    ))
-}
-
-fn compare(
-    left: Expression<'static>,
-    op: Operator,
-    right: Expression<'static>,
-) -> Statement<'static> {
-    Statement::Match(NftMatch { left, right, op })
-}
-
-fn named(expression: NamedExpression<'static>) -> Expression<'static> {
-    Expression::Named(expression)
-}
-
-fn text(word: &str) -> Expression<'static> {
-    Expression::String(Cow::Owned(word.to_owned()))
-}
-
-fn meta(key: MetaKey) -> Expression<'static> {
-    named(NamedExpression::Meta(Meta { key }))
-}
-
-fn ct(key: &'static str) -> Expression<'static> {
-    named(NamedExpression::CT(CT {
-        key: key.into(),
-        family: None,
-        dir: None,
-    }))
-}
-
-fn field(protocol: &'static str, name: &'static str) -> Expression<'static> {
-    named(NamedExpression::Payload(Payload::PayloadField(
-        PayloadField {
-            protocol: protocol.into(),
-            field: name.into(),
-        },
-    )))
 }

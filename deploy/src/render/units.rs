@@ -1,31 +1,44 @@
 //! systemd units: the policy is there before the network, and the broker only with the policy.
 
+use site::Site;
 use site::manifest::{
-    ACL_PATH, MOSQUITTO_CONF_PATH, PASSWD_PATH, PackageEntry, RULESET_PATH, UnitEntry, UnitState,
+    ACL_PATH, MOSQUITTO_CONF_PATH, PASSWD_PATH, PROGRAM_PATH, PackageEntry, RULESET_PATH,
+    UnitEntry, UnitState,
 };
 
-use super::RenderedFile;
+use super::{RenderedFile, system};
 
 /// The policy's unit, and what is added to the distribution's broker unit.
 const POLICY_UNIT: &str = "shelly-bastion-policy.service";
 const POLICY_PATH: &str = "/etc/systemd/system/shelly-bastion-policy.service";
 const BROKER_UNIT: &str = "mosquitto.service";
+/// Opens SSH to the LAN for minutes when a file on the boot partition asks for it.
+const OPEN_UNIT: &str = "shelly-bastion-open.service";
+const OPEN_PATH: &str = "/etc/systemd/system/shelly-bastion-open.service";
+/// The first version that does what the configuration says.
+const OLDEST_BROKER: &str = "2.0.11";
 const BROKER_PATH: &str = "/etc/systemd/system/mosquitto.service.d/shelly-bastion.conf";
 
 /// The packages that the bastion stands on.
-pub(super) fn packages() -> Vec<PackageEntry> {
-    ["mosquitto", "nftables"]
-        .map(|name| PackageEntry {
-            name: name.to_owned(),
+pub(super) fn packages(site: &Site) -> Vec<PackageEntry> {
+    let mut packages = vec![
+        PackageEntry {
+            name: "mosquitto".to_owned(),
+            at_least: Some(OLDEST_BROKER.to_owned()),
+        },
+        PackageEntry {
+            name: "nftables".to_owned(),
             at_least: None,
-        })
-        .into()
+        },
+    ];
+    packages.extend(system::packages(&site.outbound));
+    packages
 }
 
 /// The units that are looked after.
-pub(super) fn managed() -> Vec<UnitEntry> {
+pub(super) fn managed(site: &Site) -> Vec<UnitEntry> {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
-    vec![
+    let mut units = vec![
         UnitEntry {
             name: POLICY_UNIT.to_owned(),
             state: UnitState::Running,
@@ -39,16 +52,29 @@ pub(super) fn managed() -> Vec<UnitEntry> {
             restart_for: paths(&[MOSQUITTO_CONF_PATH, BROKER_PATH]),
             reload_for: paths(&[PASSWD_PATH, ACL_PATH]),
         },
-    ]
+        UnitEntry {
+            name: OPEN_UNIT.to_owned(),
+            state: UnitState::Running,
+            restart_for: vec![],
+            reload_for: vec![],
+        },
+    ];
+    units.extend(system::units(site));
+    units
 }
 
 pub(super) fn units() -> Vec<RenderedFile> {
     vec![
         RenderedFile::public(POLICY_PATH, policy()),
         RenderedFile::public(BROKER_PATH, broker()),
+        RenderedFile::public(OPEN_PATH, open()),
     ]
 }
 
+/// Not every program that configures the network waits for `network-pre.target`, so each is named.
+/// Debian's own `nftables.service` begins and ends with flushing everything: what happens to it
+/// happens to this unit too, so that a restart or reload of it brings our table back, and the
+/// broker stops with it.
 fn policy() -> String {
     format!(
         "\
@@ -58,8 +84,11 @@ Documentation=man:nft(8)
 DefaultDependencies=no
 Wants=network-pre.target
 Before=network-pre.target shutdown.target
+Before=networking.service dhcpcd.service NetworkManager.service systemd-networkd.service
 # The distribution's own ruleset begins by flushing everything.
 After=nftables.service
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
 Conflicts=shutdown.target
 
 [Service]
@@ -71,6 +100,28 @@ ExecReload=/usr/sbin/nft -j -f {RULESET_PATH}
 
 [Install]
 WantedBy=sysinit.target
+"
+    )
+}
+
+/// The unit is there without a condition, so that it counts as running, and does nothing when
+/// there is no file. Raspberry Pi OS has its boot partition below `/boot/firmware`, older and
+/// other systems at `/boot`.
+fn open() -> String {
+    format!(
+        "\
+[Unit]
+Description=SSH for the LAN for minutes, if a file on the boot partition asks for it
+Requires=shelly-bastion-policy.service
+After=shelly-bastion-policy.service local-fs.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'test ! -e /boot/firmware/shelly-bastion-open && test ! -e /boot/shelly-bastion-open || exec {PROGRAM_PATH} open --from-boot-file'
+
+[Install]
+WantedBy=multi-user.target
 "
     )
 }

@@ -14,13 +14,14 @@ use crate::topology::{
 /// Every attempt.
 pub(super) fn all(lab: &Lab) -> Vec<Case> {
     let mut cases = from_the_bastion(lab);
+    cases.extend(super::outbound::cases(lab));
     cases.extend(through_the_bastion(lab));
     cases.extend(to_the_bastion(lab));
     cases
 }
 
 /// An attempt that arrives where it was sent, from the sender's own address.
-fn direct(
+pub(super) fn direct(
     lab: &Lab,
     whom: &'static str,
     sender: Sender,
@@ -43,7 +44,7 @@ fn direct(
     }
 }
 
-fn arrival(from: IpAddr, to: IpAddr, target: &Target) -> Arrival {
+pub(super) fn arrival(from: IpAddr, to: IpAddr, target: &Target) -> Arrival {
     Arrival {
         from,
         to,
@@ -97,6 +98,13 @@ fn from_the_bastion(lab: &Lab) -> Vec<Case> {
         "neighbour under a foreign address",
         both(topology.neighbour_foreign, &[80], &[]),
     );
+    for case in &mut cases {
+        // The resolver may be asked by others: once there, a packet looks like theirs.
+        let resolver = topology.dmz.host(ROUTER).both();
+        if case.target.port == 53 && resolver.contains(&case.target.address) {
+            case.arrival = None;
+        }
+    }
     for target in both(topology.wan.host(STRANGER), &[80], &[123]) {
         let whom = "stranger on the Internet";
         let mut case = direct(
@@ -116,7 +124,7 @@ fn from_the_bastion(lab: &Lab) -> Vec<Case> {
     cases
 }
 
-fn both(host: Host, tcp_ports: &[u16], udp_ports: &[u16]) -> Vec<Target> {
+pub(super) fn both(host: Host, tcp_ports: &[u16], udp_ports: &[u16]) -> Vec<Target> {
     host.both()
         .into_iter()
         .flat_map(|address| {

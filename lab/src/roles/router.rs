@@ -5,9 +5,14 @@
 
 use anyhow::Result;
 
-use crate::node::Node;
+use crate::node::{Node, Upload};
 use crate::site_file::PUBLIC_HOST;
-use crate::topology::{BASTION, ROUTER, Topology};
+use crate::topology::{BASTION, OUTSIDE, ROUTER, Topology};
+
+/// The name of the virtual Pi's package source; the card's `sources.list` says the same.
+pub const PACKAGES_HOST: &str = "packages.example.net";
+/// Below this are the names of time servers that a new Pi knows.
+pub const TIME_DOMAIN: &str = "pool.ntp.org";
 
 /// Interfaces in the order in which the router is plugged in.
 const WAN: &str = "eth0";
@@ -19,24 +24,121 @@ const LAN: &str = "eth2";
 /// # Errors
 /// When a rule or route is refused.
 pub async fn become_router(node: &Node, topology: &Topology) -> Result<()> {
+    set_up(node, topology, &[]).await
+}
+
+/// As [`become_router`], and gives the virtual Pi its address, and names of the Internet.
+///
+/// # Errors
+/// When a rule or route is refused.
+pub async fn become_router_of_a_pi(node: &Node, topology: &Topology, mac: &str) -> Result<()> {
+    let options = options_for_a_pi(topology, mac);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    set_up(node, topology, &options).await
+}
+
+/// Addresses with leases of a minute in place of half a day's. The usual service gives none below
+/// two minutes, so another one takes its place; `busybox` is the program of that name.
+///
+/// # Errors
+/// When a service cannot be started anew.
+pub async fn short_leases(
+    node: &Node,
+    topology: &Topology,
+    mac: &str,
+    busybox: Vec<u8>,
+) -> Result<()> {
+    silence(node).await?;
+    let [names @ .., _, _] = options_for_a_pi(topology, mac);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    serve(node, topology, &names).await?;
+    let (bastion, router) = (topology.dmz.host(BASTION).v4, topology.dmz.host(ROUTER).v4);
+    let settings = format!(
+        "interface {DMZ}\nstart {bastion}\nend {bastion}\nmax_leases 1\nlease_file /run/udhcpd.leases\n\
+         static_lease {mac} {bastion}\noption subnet 255.255.255.0\noption router {router}\noption dns {router}\n\
+         option lease 60\nmin_lease 30\n"
+    );
+    let file = |path: &str, mode, content| Upload {
+        path: path.to_owned(),
+        mode,
+        content,
+    };
+    node.upload(&[
+        file("/usr/local/bin/busybox", 0o755, busybox),
+        file("/etc/udhcpd.conf", 0o644, settings.into_bytes()),
+    ])
+    .await?;
+    node.script(": > /run/udhcpd.leases").await?;
+    let command = ["/usr/local/bin/busybox", "udhcpd", "-f", "/etc/udhcpd.conf"];
+    node.spawn("udhcpd", &command).await
+}
+
+/// Names and addresses as at first.
+///
+/// # Errors
+/// When the service cannot be started anew.
+pub async fn usual_leases(node: &Node, topology: &Topology, mac: &str) -> Result<()> {
+    silence(node).await?;
+    let options = options_for_a_pi(topology, mac);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    serve(node, topology, &options).await
+}
+
+/// Ends names and addresses.
+///
+/// # Errors
+/// When the service does not end.
+pub async fn silence(node: &Node) -> Result<()> {
+    node.script(
+        "for pid in $(pidof dnsmasq busybox); do kill $pid; while kill -0 $pid 2>/dev/null; do sleep 0.1; done; done",
+    )
+    .await
+    .map(drop)
+}
+
+fn options_for_a_pi(topology: &Topology, mac: &str) -> [String; 8] {
+    let (dmz, outside) = (&topology.dmz, topology.wan.host(OUTSIDE).v4);
+    [
+        "--dhcp-authoritative".to_owned(),
+        "--no-ping".to_owned(),
+        // The last half of an address over IPv6 is the machine's own choice.
+        "--enable-ra".to_owned(),
+        format!("--dhcp-range={},ra-only,64,12h", dmz.v6.network()),
+        format!("--host-record={PACKAGES_HOST},{outside}"),
+        format!("--address=/{TIME_DOMAIN}/{outside}"),
+        // Addresses over IPv4 last: another service may take their place.
+        format!("--dhcp-range={},static,12h", dmz.v4.network()),
+        format!("--dhcp-host={mac},{}", dmz.host(BASTION).v4),
+    ]
+}
+
+async fn set_up(node: &Node, topology: &Topology, options: &[&str]) -> Result<()> {
     node.script(&routes(topology)).await?;
     node.script(&format!("nft -f - <<'RULES'\n{}RULES\n", rules(topology)))
         .await?;
+    serve(node, topology, options).await
+}
+
+async fn serve(node: &Node, topology: &Topology, options: &[&str]) -> Result<()> {
     let public = topology.wan.host(ROUTER).v4;
     let name = format!("--host-record={PUBLIC_HOST},{public}");
     node.spawn(
         "dnsmasq",
         &[
-            "dnsmasq",
-            "--keep-in-foreground",
-            "--no-resolv",
-            "--no-hosts",
-            "--user=root",
-            "--log-facility=-",
-            // It answers for names of its own, also that it has no IPv6 address for one.
-            "--local=/net/",
-            &name,
-        ],
+            &[
+                "dnsmasq",
+                "--keep-in-foreground",
+                "--no-resolv",
+                "--no-hosts",
+                "--user=root",
+                "--log-facility=-",
+                // It answers for names of its own, also that it has no IPv6 address for one.
+                "--local=/net/",
+                &name,
+            ],
+            options,
+        ]
+        .concat(),
     )
     .await
 }

@@ -1,13 +1,15 @@
 //! The tables of a site file with every value good by itself and its place beside it.
 //! How the values fit together is checked in `networks` and `meters`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::{Bastion, Database, Endpoint, Lan, Outbound, Placement, Reader, ReaderKind, Site};
+use super::outbound::OutboundDraft;
+use super::system::SystemDraft;
+use super::{Bastion, Database, Endpoint, Lan, Placement, Reader, ReaderKind, Site};
 use crate::form::meter::MeterDraft;
-use crate::form::value::host::{address, endpoint, host, interface, network, router, ssh, url};
+use crate::form::value::host::{address, endpoint, interface, network, router, ssh, url, v4};
 use crate::form::value::{choice, word};
 use crate::form::{Key, List, Page, Place, Table, Written};
 
@@ -25,7 +27,9 @@ pub(super) struct SiteDraft {
     pub(super) public: Option<Written<Endpoint>>,
     pub(super) lan: Option<LanDraft>,
     pub(super) bastions: Vec<BastionDraft>,
-    outbound: Option<OutboundDraft>,
+    pub(super) outbound: Option<OutboundDraft>,
+    system: SystemDraft,
+    pub(super) public_addresses: List<IpAddr>,
     database: Option<DatabaseDraft>,
     pub(super) readers: Vec<ReaderDraft>,
     pub(super) meters: Vec<MeterDraft>,
@@ -48,12 +52,7 @@ pub(super) struct BastionDraft {
     pub(super) networks: List<IpNet>,
     pub(super) gateways: List<IpAddr>,
     pub(super) masquerades_as: List<IpAddr>,
-}
-
-pub(super) struct OutboundDraft {
-    pub(super) resolvers: List<IpAddr>,
-    pub(super) time_servers: List<String>,
-    updates: bool,
+    pub(super) dhcp: Option<Written<Ipv4Addr>>,
 }
 
 struct DatabaseDraft {
@@ -71,6 +70,8 @@ impl SiteDraft {
         let name = page.required(&mut top, NAME, word);
         let public = Key("public", "\"meters.example.net:1883\"");
         let public = page.required(&mut top, public, endpoint);
+        let seen_as = Key("public_addresses", "[\"203.0.113.7\"]");
+        let public_addresses = page.optional_list(&mut top, seen_as, address);
         let lan = page.section(&mut top, "lan");
         let lan = lan.map(|table| LanDraft::read(page, table));
         let bastions = page.sections(&mut top, "bastion", MOST_MACHINES);
@@ -80,6 +81,8 @@ impl SiteDraft {
             .collect();
         let outbound = page.optional_section(&mut top, "outbound");
         let outbound = outbound.map(|table| OutboundDraft::read(page, table));
+        let system = page.optional_section(&mut top, "system");
+        let system = SystemDraft::read(page, system);
         let database = page.section(&mut top, "database");
         let database = database.map(|table| DatabaseDraft::read(page, table));
         let readers = page.sections(&mut top, "reader", MOST_MACHINES);
@@ -95,14 +98,12 @@ impl SiteDraft {
             lan,
             bastions,
             outbound,
+            system,
+            public_addresses,
             database,
             readers,
             meters,
         }
-    }
-
-    pub(super) fn outbound(&self) -> Option<&OutboundDraft> {
-        self.outbound.as_ref()
     }
 
     /// The site, when nothing is absent. Warnings are added by who has them.
@@ -126,6 +127,8 @@ impl SiteDraft {
                 .outbound
                 .map(OutboundDraft::outbound)
                 .unwrap_or_default(),
+            system: self.system.system()?,
+            public_addresses: self.public_addresses.values(),
             database: Database {
                 url: database.url?.value,
                 name: database.name?.value,
@@ -194,6 +197,7 @@ impl BastionDraft {
                 Key("masquerades_as", "[\"192.168.2.1\"]"),
                 address,
             ),
+            dhcp: page.optional(&mut table, Key("dhcp", "\"192.168.2.1\""), v4),
         };
         page.finish(table);
         draft
@@ -209,32 +213,8 @@ impl BastionDraft {
             networks: self.networks.values(),
             gateways: self.gateways.values(),
             masquerades_as: self.masquerades_as.values(),
+            dhcp: self.dhcp.map(|server| server.value),
         })
-    }
-}
-
-impl OutboundDraft {
-    fn read(page: &mut Page, mut table: Table) -> Self {
-        let servers = Key("time_servers", "[\"0.debian.pool.ntp.org\"]");
-        let draft = Self {
-            resolvers: page.optional_list(
-                &mut table,
-                Key("resolvers", "[\"192.168.2.1\"]"),
-                address,
-            ),
-            time_servers: page.optional_list(&mut table, servers, host),
-            updates: page.flag(&mut table, Key("updates", "true")),
-        };
-        page.finish(table);
-        draft
-    }
-
-    fn outbound(self) -> Outbound {
-        Outbound {
-            resolvers: self.resolvers.values(),
-            time_servers: self.time_servers.values(),
-            updates: self.updates,
-        }
     }
 }
 

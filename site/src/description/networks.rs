@@ -28,10 +28,6 @@ pub(super) fn check(page: &mut Page, site: &SiteDraft) {
         }
     }
     among_bastions(page, &site.bastions);
-    if let Some(outbound) = site.outbound() {
-        once(page, &outbound.resolvers);
-        once(page, &outbound.time_servers);
-    }
 }
 
 /// A person's provider may change the address; the meters stand far away.
@@ -60,6 +56,14 @@ fn bastion_itself(page: &mut Page, bastion: &BastionDraft) {
     one_per_family(page, &bastion.addresses, "a bastion has");
     one_per_family(page, &bastion.gateways, "the policy knows");
     once(page, &bastion.masquerades_as);
+    if let Some(server) = &bastion.dhcp {
+        let address = Written {
+            value: IpAddr::V4(server.value),
+            place: server.place.clone(),
+        };
+        inside(page, &address, &bastion.networks, &key);
+        not_itself(page, &address, bastion, "the DHCP server's");
+    }
     for address in &bastion.addresses.items {
         // An address whose family has no network is outside them all, so this says it.
         inside(page, address, &bastion.networks, &key);
@@ -90,18 +94,16 @@ fn bastion_itself(page: &mut Page, bastion: &BastionDraft) {
         if !link_local {
             inside(page, router, &bastion.networks, &key);
         }
-        if bastion
-            .addresses
-            .items
-            .iter()
-            .any(|own| own.value == router.value)
-        {
-            let problem = "is the bastion's own address";
-            page.mistake(
-                &router.place,
-                Fault::new(problem, "write the router's address"),
-            );
-        }
+        not_itself(page, router, bastion, "the router's");
+    }
+}
+
+fn not_itself(page: &mut Page, address: &Written<IpAddr>, bastion: &BastionDraft, whose: &str) {
+    let mut own = bastion.addresses.items.iter();
+    if own.any(|own| own.value == address.value) {
+        let remedy = format!("write {whose} address");
+        let fault = Fault::new("is the bastion's own address", remedy);
+        page.mistake(&address.place, fault);
     }
 }
 
@@ -275,7 +277,7 @@ fn one_per_family(page: &mut Page, list: &List<IpAddr>, who: &str) {
     });
 }
 
-fn once<T: Ord>(page: &mut Page, list: &List<T>) {
+pub(super) fn once<T: Ord>(page: &mut Page, list: &List<T>) {
     let items = list.items.iter().map(|item| (&item.value, &item.place));
     page.twice(items, |_| {
         Fault::new("is in this list already", "leave it out")

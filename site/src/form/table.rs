@@ -51,6 +51,11 @@ impl<'d> Table<'d> {
         }
     }
 
+    /// Whether the file has this key here.
+    pub(crate) fn has(&self, key: Key) -> bool {
+        self.entries.contains_key(key.0)
+    }
+
     fn take(&mut self, name: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {
         self.known.push(name);
         self.entries.get(name)

@@ -60,6 +60,38 @@ pub fn label(text: &str) -> Result<String, Fault> {
     Ok(text.to_owned())
 }
 
+/// A unit of systemd that a bastion can do without.
+pub(crate) fn unit(text: &str) -> Result<String, Fault> {
+    const KINDS: [&str; 4] = [".service", ".socket", ".timer", ".path"];
+    /// Without these nobody gets in, nothing is filtered, or no reading arrives.
+    const NEEDED: [&str; 9] = [
+        "ssh",
+        "sshd",
+        "mosquitto",
+        "nftables",
+        "networking",
+        "dhcpcd",
+        "NetworkManager",
+        "systemd-networkd",
+        "dbus",
+    ];
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:@\\".contains(c);
+    let example = "write a unit's full name, such as avahi-daemon.service";
+    let Some(name) = KINDS.iter().find_map(|kind| text.strip_suffix(kind)) else {
+        return Err(Fault::new(
+            "is no service, socket, timer or path of systemd",
+            example,
+        ));
+    };
+    if name.is_empty() || text.len() > 255 || !text.chars().all(fits) {
+        return Err(Fault::new("is no name of a unit", example));
+    }
+    if NEEDED.contains(&name) || name.starts_with("shelly-bastion") {
+        return Err(Fault::new("is needed on a bastion", "leave it out"));
+    }
+    Ok(text.to_owned())
+}
+
 /// One of a few words, each with what it becomes and what it means.
 pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T, &str)]) -> Result<T, Fault> {
     if let Some((_, value, _)) = choices.iter().find(|(word, ..)| *word == text) {

@@ -4,12 +4,14 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use site::answer::{FileAction, FileChange};
 use site::manifest::{APPLIED_PATH, FORMAT, FileEntry, Manifest};
 use tempfile::TempDir;
 
 use super::{forget, install, outdated, record};
 use crate::bundle::{Bundle, BundleFile, sha256};
 use crate::host::Host;
+use crate::say;
 
 /// A machine whose users all have the number of who runs the tests.
 struct Machine {
@@ -99,10 +101,16 @@ fn two() -> Bundle {
 /// What is to be done, as text.
 fn plan(machine: &Machine, bundle: &Bundle) -> Vec<String> {
     let files = outdated(&machine.host, bundle).unwrap();
-    let lines = files.into_iter();
-    lines
-        .map(|(path, reason)| format!("{path}: {reason}"))
-        .collect()
+    files.iter().map(say::file).collect()
+}
+
+fn new_file(path: &str) -> FileChange {
+    FileChange {
+        path: path.to_owned(),
+        action: FileAction::New,
+        before: None,
+        attributes: None,
+    }
 }
 
 /// All the steps of a run in their order.
@@ -213,7 +221,7 @@ fn when_one_file_cannot_be_written_none_is_replaced() {
     // A file stands where a folder is needed.
     fs::write(machine.at("/etc/new"), "in the way\n").unwrap();
     let before = machine.files();
-    let files = [A, B].map(|path| (path.to_owned(), "differs".to_owned()));
+    let files = [A, B].map(new_file);
     let error = format!("{:#}", install(&machine.host, &two(), &files).unwrap_err());
     assert!(error.contains("/etc/new/folder/b"), "{error}");
     check_file(&machine.at(A), "old a\n", 0o640);
@@ -226,7 +234,7 @@ fn when_a_file_cannot_be_replaced_nothing_is_left_beside_it() {
     fs::create_dir_all(machine.at(A).join("a folder in its place")).unwrap();
     let error = format!("{:#}", outdated(&machine.host, &two()).unwrap_err());
     assert!(error.contains(A), "{error}");
-    let files = [A, B].map(|path| (path.to_owned(), "differs".to_owned()));
+    let files = [A, B].map(new_file);
     let error = format!("{:#}", install(&machine.host, &two(), &files).unwrap_err());
     assert!(error.contains("replacing") && error.contains(A), "{error}");
     assert_eq!(machine.files(), Vec::<String>::new());
@@ -246,16 +254,62 @@ fn a_run_that_was_cut_short_is_not_forgotten() {
     assert_eq!(plan(&machine, &two()), [expected]);
 }
 
+/// A package that is installed first may bring it, so a plan goes on without.
 #[test]
-fn an_unknown_owner_stops_before_anything_is_written() {
+fn an_unknown_owner_is_planned_with_and_stops_before_anything_is_written() {
     let machine = Machine::new();
     fs::write(machine.at("/etc/group"), "root:x:0:\n").unwrap();
-    let error = format!("{:#}", outdated(&machine.host, &two()).unwrap_err());
+    let files = outdated(&machine.host, &two()).unwrap();
+    assert_eq!(files.len(), 3);
+    let error = format!("{:#}", install(&machine.host, &two(), &files).unwrap_err());
     assert!(
-        error.contains("/etc/group has no entry mosquitto; install the package mosquitto"),
+        error.contains("/etc/group has no entry mosquitto; a package"),
         "{error}"
     );
     assert_eq!(machine.files(), Vec::<String>::new());
+    fs::create_dir(machine.at("/etc/broker")).unwrap();
+    fs::write(machine.at(A), "new a\n").unwrap();
+    let planned = plan(&machine, &two());
+    let expected =
+        format!("{A}: owner shall be root:mosquitto, whom this machine does not know yet");
+    assert_eq!(planned.first(), Some(&expected));
+}
+
+/// What everybody may read is shown before it is replaced, and nothing else.
+#[test]
+fn only_what_everybody_may_read_is_shown() {
+    for (mode, existing, shown) in [
+        (0o644, 0o644, true),
+        (0o644, 0o600, false),
+        (0o600, 0o644, false),
+        (0o640, 0o640, false),
+    ] {
+        let machine = Machine::new();
+        fs::create_dir(machine.at("/etc/broker")).unwrap();
+        fs::write(machine.at(A), "old a\n").unwrap();
+        fs::set_permissions(machine.at(A), fs::Permissions::from_mode(existing)).unwrap();
+        let files = outdated(&machine.host, &bundle(vec![file(A, mode, "new a\n")])).unwrap();
+        let change = files.first().unwrap();
+        assert_eq!(change.action, FileAction::Content);
+        assert_eq!(change.before.as_deref(), shown.then_some("old a\n"));
+    }
+}
+
+#[test]
+fn what_the_release_before_had_is_removed() {
+    let machine = Machine::new();
+    apply(&machine, &two());
+    let one = bundle(vec![file(A, 0o640, "new a\n")]);
+    assert_eq!(
+        plan(&machine, &one),
+        [
+            format!("{B}: is needed no more"),
+            format!("{APPLIED_PATH}: content differs")
+        ]
+    );
+    apply(&machine, &one);
+    assert_eq!(machine.files(), [A, APPLIED_PATH]);
+    assert_eq!(plan(&machine, &one), Vec::<String>::new());
 }
 
 #[test]

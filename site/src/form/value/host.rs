@@ -1,6 +1,6 @@
 //! Addresses, networks, hosts and how to get to them.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -21,6 +21,17 @@ pub(crate) fn address(text: &str) -> Result<IpAddr, Fault> {
         ));
     }
     Ok(address)
+}
+
+/// The IPv4 address of a machine.
+pub(crate) fn v4(text: &str) -> Result<Ipv4Addr, Fault> {
+    match address(text)? {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(_) => Err(Fault::new(
+            "is an IPv6 address",
+            "write its IPv4 address, such as 192.168.2.1",
+        )),
+    }
 }
 
 /// The address of a router, which may be link-local in IPv6.

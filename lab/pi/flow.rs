@@ -1,0 +1,200 @@
+//! Readings on their whole way: the fleet on the WAN, the router's port forward, the virtual Pi's
+//! broker, the collector in the LAN, the database. Judged as in the tier of containers: as sets,
+//! without the project's own parsing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use actors::ledger::Line;
+use anyhow::{Context as _, Result, ensure};
+use deploy::Secrets;
+use deploy::render::collector_files;
+use lab::eventually::{Look, eventually};
+use lab::judge::{self, Readings};
+use lab::live::{arrives, fleet_for, stored_in};
+use lab::roles::{collector, database, fleet};
+use lab::site_file::{COLLECTOR_ACCOUNT, DATABASE};
+use lab::virtual_pi::access::Access;
+use site::Site;
+
+use crate::deployed::site_of;
+use crate::stage::Stage;
+
+const PERIOD_MS: u64 = 1000;
+/// A meter or collector that was cut off waits up to a minute before it tries again.
+const COMES_BACK: Duration = Duration::from_secs(150);
+const ON_ITS_WAY: Duration = Duration::from_secs(30);
+
+/// A site whose collector reads.
+pub(crate) struct Flow<'a> {
+    stage: &'a Stage,
+    site: Site,
+    secrets: Secrets,
+}
+
+impl<'a> Flow<'a> {
+    /// Empties the database, and starts the collector with the settings of a folder's site.
+    pub(crate) async fn begin(stage: &'a Stage, from: &Access) -> Result<Flow<'a>> {
+        let (site, secrets) = site_of(from)?;
+        let lab = &stage.lab;
+        stop(stage, "meters").await?;
+        stop(stage, "collector").await?;
+        database_is_up(stage).await?;
+        for words in ["DROP DATABASE", "CREATE DATABASE"] {
+            database::query(&lab.influxdb, &format!("{words} {DATABASE}")).await?;
+        }
+        let reader = site
+            .readers
+            .iter()
+            .find(|one| one.name == COLLECTOR_ACCOUNT);
+        let reader = reader.context("the lab's site has no collector")?;
+        let bastion = site
+            .bastions
+            .first()
+            .context("the lab's site has no bastion")?;
+        let settings = collector_files(&site, bastion, reader, &secrets)?;
+        let program = &lab.artifacts.collector;
+        let program =
+            fs::read(program).with_context(|| format!("reading {}", program.display()))?;
+        lab.collector
+            .script("rm -rf /var/lib/collector; : > /var/log/collector.log")
+            .await?;
+        collector::install(&lab.collector, program, settings).await?;
+        collector::start(&lab.collector)
+            .await
+            .context("promise broken: the collector cannot read the broker")?;
+        Ok(Flow {
+            stage,
+            site,
+            secrets,
+        })
+    }
+
+    /// Lets all meters publish for a while, and judges what came of it.
+    pub(crate) async fn publish(&self, duration_ms: u64) -> Result<String> {
+        let all = fleet_for(&self.site, &self.secrets, PERIOD_MS, Some(duration_ms))?;
+        let meters = &self.stage.lab.meters;
+        fleet::install(meters, &all).await?;
+        let published = fleet::publish(meters).await?;
+        ensure!(
+            published.code == 0,
+            "the fleet ended with {}: {}",
+            published.code,
+            published.stderr
+        );
+        self.judge().await
+    }
+
+    /// Lets all meters publish until [`Flow::end`], and waits until each has got through.
+    pub(crate) async fn start(&self) -> Result<()> {
+        let all = fleet_for(&self.site, &self.secrets, PERIOD_MS, None)?;
+        fleet::install(&self.stage.lab.meters, &all).await?;
+        fleet::start(&self.stage.lab.meters).await?;
+        self.all_arrive_since(0).await
+    }
+
+    /// Waits until a reading of every meter is stored that was taken later than `since_ns`.
+    pub(crate) async fn all_arrive_since(&self, since_ns: u64) -> Result<()> {
+        let wanted: BTreeSet<&str> = self
+            .site
+            .meters
+            .iter()
+            .map(|meter| meter.id.as_str())
+            .collect();
+        eventually("a new reading of every meter", COMES_BACK, || async {
+            let stored = self.stored().await?;
+            let later = stored
+                .iter()
+                .filter(|(_, list)| list.last().is_some_and(|one| one.at_ns > since_ns));
+            let there: BTreeSet<&str> = later.map(|((device, ..), _)| device.as_str()).collect();
+            let missing: Vec<_> = wanted.difference(&there).collect();
+            Ok(if missing.is_empty() {
+                Look::Done(())
+            } else {
+                Look::NotYet(format!("none of {missing:?}"))
+            })
+        })
+        .await
+    }
+
+    /// Ends what [`Flow::start`] began, and judges: no meter was disconnected, and sent = stored.
+    pub(crate) async fn end(&self) -> Result<String> {
+        stop(self.stage, "meters").await?;
+        let ledger = fleet::ledger(&self.stage.lab.meters).await?;
+        // Ending the fleet cuts its own connections; what is lost by that was sent last.
+        let last = ledger.iter().filter_map(|line| match line {
+            Line::Entry(entry) => Some(entry.at_ns),
+            Line::Lost(_) => None,
+        });
+        let last = last.max().context("the fleet sent nothing")?;
+        for line in &ledger {
+            if let Line::Lost(lost) = line {
+                ensure!(
+                    lost.lost_to_ns + 3 * PERIOD_MS * 1_000_000 > last,
+                    "promise broken: {} lost its connection: {}",
+                    lost.device,
+                    lost.reason
+                );
+            }
+        }
+        self.judge().await
+    }
+
+    async fn stored(&self) -> Result<Readings> {
+        judge::stored(&stored_in(&self.stage.lab.influxdb).await?)
+    }
+
+    async fn judge(&self) -> Result<String> {
+        let ledger = fleet::ledger(&self.stage.lab.meters).await?;
+        let sent = judge::sent(&ledger);
+        let devices: BTreeSet<&str> = sent.keys().map(|(device, ..)| device.as_str()).collect();
+        ensure!(
+            devices.len() == self.site.meters.len(),
+            "promise broken: {} of {} meters got their readings to the broker",
+            devices.len(),
+            self.site.meters.len()
+        );
+        let verdict = arrives(&sent, ON_ITS_WAY, || self.stored_since(&sent)).await?;
+        Ok(format!("{} meters, {verdict}", devices.len()))
+    }
+
+    /// What is stored since the fleet that was started last began.
+    async fn stored_since(&self, sent: &Readings) -> Result<Readings> {
+        let first = sent.values().flatten().map(|one| one.at_ns).min();
+        let first = first
+            .unwrap_or_default()
+            .saturating_sub(judge::TOLERANCE_NS);
+        let mut stored = self.stored().await?;
+        for list in stored.values_mut() {
+            list.retain(|reading| reading.at_ns >= first);
+        }
+        stored.retain(|_, list| !list.is_empty());
+        Ok(stored)
+    }
+}
+
+/// Starts the database unless it runs.
+pub(crate) async fn database_is_up(stage: &Stage) -> Result<()> {
+    let node = &stage.lab.influxdb;
+    match database::query(node, "SHOW DATABASES").await {
+        Ok(_) => Ok(()),
+        Err(_) => database::start(node).await,
+    }
+}
+
+/// Ends a program of a machine of the lab, and waits for its end.
+async fn stop(stage: &Stage, program: &str) -> Result<()> {
+    let node = match program {
+        "meters" => &stage.lab.meters,
+        _ => &stage.lab.collector,
+    };
+    node.script(&format!(
+        "for pid in $(pidof {program}); do
+             kill -TERM $pid
+             while kill -0 $pid 2>/dev/null; do sleep 0.1; done
+         done"
+    ))
+    .await
+    .map(drop)
+}

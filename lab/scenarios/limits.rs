@@ -1,0 +1,195 @@
+//! What comes too often: connections to the broker from one source, and echo requests.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use ipnet::{IpNet, Ipv6Net};
+use lab::Lab;
+use lab::node::Node;
+use lab::probe::{attempt, tcp};
+use lab::topology::{BASTION, ROUTER, STRANGER, nth};
+use site::flow::MQTT_PORT;
+
+use crate::shared::{Scenario, Stage, scenario};
+
+/// What one source may begin at once, and in a second after that; as the policy says.
+const AT_ONCE: u64 = 400;
+const PER_SECOND: u64 = 10;
+/// What a flood begins.
+const FLOOD: u64 = 900;
+/// Number of the flooding address on the WAN.
+const FLOODER: u8 = 99;
+
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    vec![
+        scenario!(
+            "limits::a_flood_from_one_source_shuts_nobody_else_out",
+            flood
+        ),
+        scenario!(
+            "limits::echo_is_answered_at_a_rate_and_never_asked_for",
+            echo
+        ),
+    ]
+}
+
+/// Begins connections from one address all at once, and prints how many came about in 10 s.
+const FLOODING: &str = r#"
+import select, socket, sys, time
+source, target, port, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+family = socket.AF_INET6 if ":" in target else socket.AF_INET
+poll, open_sockets, came = select.poll(), {}, 0
+for _ in range(count):
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.setblocking(False)
+    s.bind((source, 0))
+    s.connect_ex((target, port))
+    open_sockets[s.fileno()] = s
+    poll.register(s, select.POLLOUT)
+end = time.monotonic() + 10
+while open_sockets and time.monotonic() < end:
+    for fd, _ in poll.poll(100):
+        poll.unregister(fd)
+        s = open_sockets.pop(fd)
+        came += s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        s.close()
+print(came)
+"#;
+
+/// Asks for so many echoes at once, and prints how many came back in 1 s.
+const ECHOING: &str = r#"
+import select, socket, struct, sys, time
+target, count = sys.argv[1], int(sys.argv[2])
+v6 = ":" in target
+kind, answer = (128, 129) if v6 else (8, 0)
+s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW,
+                  socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
+ident = 0x5b17
+def packet(sequence):
+    head = struct.pack("!BBHHH", kind, 0, 0, ident, sequence)
+    total = sum(struct.unpack("!4H", head))
+    total = (total & 0xffff) + (total >> 16)
+    return head[:2] + struct.pack("!H", ~total & 0xffff) + head[4:]
+for sequence in range(count):
+    try:
+        s.sendto(packet(sequence), (target, 0))
+    except OSError:
+        pass
+came, end = 0, time.monotonic() + 1
+while (left := end - time.monotonic()) > 0:
+    if select.select([s], [], [], left)[0]:
+        data = s.recv(2048)
+        data = data if v6 else data[(data[0] & 15) * 4:]
+        came += data[0] == answer and struct.unpack("!H", data[4:6])[0] == ident
+print(came)
+"#;
+
+async fn python(node: &Node, program: &str, arguments: &[&str]) -> Result<u64> {
+    let said = node
+        .run(&[&["python3", "-c", program], arguments].concat())
+        .await?;
+    said.trim()
+        .parse()
+        .with_context(|| format!("the program on {} said {said}", node.name))
+}
+
+async fn flood(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let _turn = stage.bastion_turn.lock().await;
+    // An IPv6 source is its /64, so the flooder needs one of its own, behind the stranger.
+    let own = another_prefix(lab)?;
+    let (v4, v6) = (
+        nth(&IpNet::V4(lab.topology.wan.v4), FLOODER),
+        nth(&IpNet::V6(own), FLOODER),
+    );
+    lab.stranger
+        .script(&format!(
+            "ip addr replace {v4}/24 dev eth0; ip addr replace {v6}/64 dev eth0 nodad preferred_lft 0"
+        ))
+        .await?;
+    let stranger = lab.topology.wan.host(STRANGER);
+    lab.router
+        .script(&format!("ip -6 route replace {own} via {}", stranger.v6))
+        .await?;
+    let mut shown = Vec::new();
+    for (source, target) in [
+        (v4, lab.topology.wan.host(ROUTER).v4),
+        (v6, lab.topology.dmz.host(BASTION).v6),
+    ] {
+        shown.push(flood_from(lab, source, target).await?);
+    }
+    Ok(shown.join("; "))
+}
+
+fn another_prefix(lab: &Lab) -> Result<Ipv6Net> {
+    let mut segments = lab.topology.wan.v6.network().segments();
+    segments[3] = 0x99;
+    Ipv6Net::new(segments.into(), 64).context("choosing a prefix for the flooder")
+}
+
+async fn flood_from(lab: &Lab, source: IpAddr, target: IpAddr) -> Result<String> {
+    let begun = Instant::now();
+    let arguments = [
+        source.to_string(),
+        target.to_string(),
+        MQTT_PORT.to_string(),
+        FLOOD.to_string(),
+    ];
+    let came = python(
+        &lab.stranger,
+        FLOODING,
+        &arguments.each_ref().map(String::as_str),
+    )
+    .await?;
+    let most = AT_ONCE + PER_SECOND * (begun.elapsed().as_secs() + 1);
+    ensure!(
+        came >= AT_ONCE / 2,
+        "proves nothing: only {came} of {FLOOD} connections from {source} came about"
+    );
+    ensure!(
+        came <= most,
+        "promise broken: {came} of {FLOOD} connections from {source} came about, at most {most} may"
+    );
+    let others = attempt(&lab.meters, "root", &[tcp(target, MQTT_PORT)]).await?;
+    ensure!(
+        others.iter().all(lab::probe::Outcome::got_through),
+        "promise broken: while {source} floods the broker, others cannot reach it at {target}"
+    );
+    Ok(format!(
+        "{came} of {FLOOD} connections from {source} came about, and another source got in"
+    ))
+}
+
+async fn echo(stage: &Stage) -> Result<String> {
+    const ASKED: &str = "60";
+    let lab = &stage.lab;
+    let _turn = stage.bastion_turn.lock().await;
+    let mut shown = Vec::new();
+    let (bastion, router) = (
+        lab.topology.dmz.host(BASTION),
+        lab.topology.dmz.host(ROUTER),
+    );
+    for (bastion, router) in bastion.both().into_iter().zip(router.both()) {
+        let came = python(&lab.neighbour, ECHOING, &[&bastion.to_string(), ASKED]).await?;
+        ensure!(
+            came > 0,
+            "promise broken: {bastion} answers no echo request"
+        );
+        ensure!(
+            came <= 30,
+            "promise broken: {bastion} answers {came} of {ASKED} echo requests that come at once"
+        );
+        let twin = python(&lab.neighbour, ECHOING, &[&router.to_string(), ASKED]).await?;
+        ensure!(twin > 0, "proves nothing: {router} answers nobody");
+        let asked = python(&lab.bastion, ECHOING, &[&router.to_string(), ASKED]).await?;
+        ensure!(
+            asked == 0,
+            "promise broken: root on the bastion got {asked} echoes from {router}"
+        );
+        shown.push(format!(
+            "{bastion} answered {came} of {ASKED}, and got none itself"
+        ));
+    }
+    Ok(shown.join("; "))
+}
