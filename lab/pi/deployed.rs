@@ -160,7 +160,8 @@ pub(crate) fn change_site(access: &Access, change: impl FnOnce(String) -> String
 /// One more meter at the end of a site file.
 pub(crate) fn one_more_meter(text: String, id: &str) -> String {
     text + &format!(
-        "\n[[meter]]\nid = \"{id}\"\nmodel = \"shellyem\"\nlocation = \"a new house\"\n"
+        "\n[[meter]]\nid = \"{id}\"\nmodel = \"shellyem\"\nlocation = \"a new house\"\n\
+         point = \"point-{id}\"\n"
     )
 }
 
