@@ -12,6 +12,7 @@ mod flows;
 
 use site::account::HEALTH_ACCOUNT;
 use site::answer::{AccountChange, PackageChange, Plan, UnitAction, UnitChange};
+use site::daemon::{DAEMON_ACCOUNT, TICKER_ACCOUNT};
 use site::flow::Policy;
 use site::{Bastion, Site};
 
@@ -236,6 +237,9 @@ fn accounts(change: &AccountChange, site: &Site) -> Vec<String> {
 fn whose(name: &str, site: &Site) -> Option<String> {
     if name == HEALTH_ACCOUNT {
         return Some("the bastion's own health check".to_owned());
+    }
+    if [DAEMON_ACCOUNT, TICKER_ACCOUNT].contains(&name) {
+        return Some("the bastion's own journal".to_owned());
     }
     if site.readers.iter().any(|reader| reader.name == name) {
         return Some("reader".to_owned());
