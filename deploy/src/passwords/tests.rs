@@ -1,3 +1,5 @@
+//! Which password changes are let through, account by account.
+
 use std::fs;
 
 use super::*;

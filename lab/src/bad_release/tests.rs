@@ -1,3 +1,5 @@
+//! Each bad release is what its name says, and nothing else is.
+
 use std::collections::BTreeSet;
 
 use deploy::{Rendered, Secrets};
