@@ -1,4 +1,4 @@
-//! Which password changes are let through, account by account.
+//! When secrets are written, and which passwords may change.
 
 use std::fs;
 

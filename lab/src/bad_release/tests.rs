@@ -1,4 +1,4 @@
-//! Each bad release is what its name says, and nothing else is.
+//! The bad releases: whole once written, all different, and enough of them.
 
 use std::collections::BTreeSet;
 
