@@ -12,8 +12,10 @@ use crate::run::{Run, is_root, program};
 use crate::workspace::{Lack, Workspace};
 
 /// What must be there to make it: a program, and the package that has it.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
     ("mmdebstrap", "mmdebstrap"),
+    // mmdebstrap asks it whether foreign programs run.
+    ("arch-test", "arch-test"),
     ("qemu-arm-static", "qemu-user-static"),
     ("update-binfmts", "binfmt-support"),
     ("cpio", "cpio"),
