@@ -48,6 +48,15 @@ const ADD: &str = r#"umask 077; mkdir -p "$1" && exec tar -x -f - -C "$1""#;
 /// Runs a command as root, whoever logged in.
 const AS_ROOT: &str = r#"if [ "$(id -u)" = 0 ]; then exec "$@"; else exec sudo -n "$@"; fi"#;
 
+/// What a connection says that has come up, before anything is done.
+const GREETING: &[u8] = b"ready\n";
+
+/// Runs a command as root when the third word of it comes back after the greeting. ssh outlives a
+/// deployer that is killed while a connection comes up, and must not confirm for it.
+const WHEN_TOLD: &str = r#"echo ready
+IFS= read -r word && [ "$word" = "$3" ] || { echo "the deployer is gone" >&2; exit 1; }
+"#;
+
 /// Why an answer was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum PiError {
@@ -209,12 +218,24 @@ pub struct Fresh<'a> {
 }
 
 impl Fresh<'_> {
-    /// Says that a release stays, and so proves that one can still come in.
+    /// Says that a release stays, and so proves that one can still come in, and be heard.
     ///
     /// # Errors
     /// When there is no connection, or no answer.
     pub async fn confirm(&self, release: &str, patience: Duration) -> Result<Outcome, PiError> {
-        let said = self.ask(&["confirm", release, "--json"], patience).await?;
+        let arguments = [&self.places.program, "confirm", release, "--json"];
+        let text = format!("{WHEN_TOLD}{AS_ROOT}");
+        let limits = Limits { patience, ..ASK };
+        let told = format!("{release}\n");
+        let said = self
+            .ssh
+            .run_greeted(
+                &script(&text, &arguments),
+                GREETING,
+                told.as_bytes(),
+                limits,
+            )
+            .await?;
         outcome("confirm", &said)
     }
 

@@ -4,7 +4,8 @@
 //! The crate `openssh` does not fit: it takes no options of ssh, so agent forwarding could not be
 //! forced off, and it detaches its master, which then outlives a killed deployer and keeps what
 //! that held on the bastion. Here the master is a child whose own remote command holds the lock
-//! (`session`), and every process ends with the deployer.
+//! (`session`), and what changes something over a connection of its own waits for a word of the
+//! deployer's first, so nothing is done for one that has died.
 //! What is run over there is left to others; what came back is bounded here.
 
 mod bounded;
@@ -151,9 +152,26 @@ impl Ssh {
         input: &[u8],
         limits: Limits,
     ) -> Result<Said, SshError> {
+        self.run_greeted(remote, b"", input, limits).await
+    }
+
+    /// As [`Ssh::run_alone`], but the input is given only when the command has said `greeting`,
+    /// which is taken away from the answer. A command that waits for its input does not outlive
+    /// this program: ssh may, for as long as a connection takes.
+    ///
+    /// # Errors
+    /// When there is no connection, or more came back than `limits` allow.
+    pub async fn run_greeted(
+        &self,
+        remote: &str,
+        greeting: &[u8],
+        input: &[u8],
+        limits: Limits,
+    ) -> Result<Said, SshError> {
         let mut command = self.command(&["ControlMaster=no", "ControlPath=none"]);
         command.arg("--").arg(&self.destination).arg(remote);
-        let said = bounded::run(command, &self.destination, input, limits).await?;
+        let said =
+            bounded::run_greeted(command, &self.destination, greeting, input, limits).await?;
         self.connected(said)
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
+use tokio::sync::oneshot;
 
 use super::SshError;
 use crate::shown;
@@ -64,8 +65,20 @@ impl Said {
 
 /// Runs the command. It is killed when it says too much or takes too long.
 pub(super) async fn run(
+    command: Command,
+    destination: &str,
+    input: &[u8],
+    limits: Limits,
+) -> Result<Said, SshError> {
+    run_greeted(command, destination, b"", input, limits).await
+}
+
+/// As [`run`], but the input is given only when the command has begun with `greeting`, which is
+/// taken away from what it said. Whoever waits for that input knows that somebody is still here.
+pub(super) async fn run_greeted(
     mut command: Command,
     destination: &str,
+    greeting: &[u8],
     input: &[u8],
     limits: Limits,
 ) -> Result<Said, SshError> {
@@ -82,8 +95,13 @@ pub(super) async fn run(
         limit: limits.bytes,
     };
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (greeted, greets) = oneshot::channel();
     let talk = async {
         let write = async {
+            // There is no greeting, so the input is for somebody else: it ends here.
+            if greets.await.is_err() {
+                return Ok(());
+            }
             if let Some(mut stdin) = stdin {
                 // Who ends before it has read everything says why on another way.
                 let _ = stdin.write_all(input).await;
@@ -91,7 +109,10 @@ pub(super) async fn run(
             }
             Ok(())
         };
-        let read = async { whole(stdout, limits.bytes).await?.ok_or_else(too_much) };
+        let read = async {
+            let whole = whole(stdout, limits.bytes, greeting, greeted).await?;
+            whole.ok_or_else(too_much)
+        };
         let listen = async { tail(stderr).await?.ok_or_else(too_much) };
         let ((), out, err) = tokio::try_join!(write, read, listen)?;
         let status = child.wait().await?;
@@ -111,15 +132,33 @@ pub(super) async fn run(
         })
 }
 
-/// Everything, or nothing when it is longer than `limit`.
+/// Everything behind the greeting, or nothing when it is longer than `limit`. Says when the
+/// greeting has come; what does not begin with it comes back as it is.
 async fn whole(
     reader: Option<impl AsyncRead + Unpin>,
     limit: usize,
+    greeting: &[u8],
+    greeted: oneshot::Sender<()>,
 ) -> Result<Option<Vec<u8>>, SshError> {
     let mut all = Vec::new();
+    let mut greeted = Some(greeted);
     if let Some(reader) = reader {
-        let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-        reader.take(bound).read_to_end(&mut all).await?;
+        let bound = limit.saturating_add(greeting.len()).saturating_add(1);
+        let mut reader = reader.take(u64::try_from(bound).unwrap_or(u64::MAX));
+        loop {
+            if all.starts_with(greeting) {
+                // Who waits for it may have ended already.
+                let _ = greeted.take().map(|greeted| greeted.send(()));
+            } else if !greeting.starts_with(&all) {
+                greeted = None;
+            }
+            if reader.read_buf(&mut all).await? == 0 {
+                break;
+            }
+        }
+    }
+    if let Some(said) = all.strip_prefix(greeting) {
+        all = said.to_vec();
     }
     Ok((all.len() <= limit).then_some(all))
 }
@@ -180,6 +219,27 @@ mod tests {
     async fn input_that_nobody_reads_is_no_failure() {
         let said = shell("exit 0", &vec![0; 1 << 20], 10).await.unwrap();
         assert!(said.well());
+    }
+
+    #[tokio::test]
+    async fn input_waits_for_the_greeting() {
+        let greeted = async |text: &str| {
+            let mut command = program("sh");
+            command.args(["-c", text]);
+            let patience = Duration::from_secs(20);
+            let limits = Limits {
+                bytes: 100,
+                patience,
+            };
+            run_greeted(command, "box", b"ready\n", b"go\n", limits)
+                .await
+                .unwrap()
+        };
+        let said = greeted("sleep 0.2; echo ready; read word; echo \"heard $word\"").await;
+        assert_eq!(said.text(), "heard go");
+        // Another word is no greeting: nothing is given, and nothing is hidden.
+        let said = greeted("echo welcome; read word; echo \"heard $word\"").await;
+        assert_eq!(said.text(), "welcome\nheard");
     }
 
     #[tokio::test]
