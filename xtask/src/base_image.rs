@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::engine;
+use crate::packages;
 use crate::run::{Answer, Run, is_root, program};
 use crate::workspace::Workspace;
 
@@ -80,29 +81,10 @@ pub(crate) fn can_pull() -> bool {
 
 /// Installs mmdebstrap, which only root may do.
 pub(crate) fn install_mmdebstrap() -> Result<()> {
-    if !is_root() {
-        bail!(
-            "mmdebstrap is missing; install it: `sudo apt-get install mmdebstrap debian-archive-keyring`"
-        );
-    }
-    eprintln!("mmdebstrap is missing: installing it");
-    let install = || {
-        program("apt-get")
-            .args([
-                "install",
-                "--yes",
-                "--no-install-recommends",
-                "mmdebstrap",
-                "debian-archive-keyring",
-            ])
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .quietly()
-    };
-    // A machine whose package lists are absent or old says so by failing.
-    install().or_else(|_| {
-        program("apt-get").arg("update").quietly()?;
-        install()
-    })
+    packages::install(
+        &["mmdebstrap", "debian-archive-keyring"],
+        "making the base image",
+    )
 }
 
 fn pull() -> Result<()> {

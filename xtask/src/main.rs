@@ -10,6 +10,7 @@ mod elf;
 mod engine;
 mod images;
 mod lab;
+mod packages;
 mod run;
 mod test;
 mod version;

@@ -6,8 +6,18 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::lab::{self, Lab};
+use crate::packages::{self, Need};
 use crate::run::{Run, step};
 use crate::workspace::Workspace;
+
+/// Real programs that tests talk to, beside those of the lab's images.
+const PROGRAMS: [Need; 5] = [
+    ("mosquitto", "mosquitto"),
+    ("nft", "nftables"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("script", "bsdutils"),
+];
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, Args)]
@@ -22,6 +32,7 @@ pub(crate) struct Test {
 
 /// Runs the command. Stops at the first step that fails; the lab's exit code is its own.
 pub(crate) fn run(workspace: &Workspace, test: &Test) -> Result<ExitCode> {
+    let left_out = programs();
     let cargo = |args: &[&str]| {
         let mut command = workspace.cargo();
         // The scenarios are a test target as well; without this they say that they are skipped.
@@ -52,6 +63,12 @@ pub(crate) fn run(workspace: &Workspace, test: &Test) -> Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     }
+    if !left_out.is_empty() {
+        println!(
+            "tests that need {} were skipped: that is not installed here",
+            left_out.join(", ")
+        );
+    }
     if test.no_lab {
         println!("the lab was not run (--no-lab)");
         return Ok(ExitCode::SUCCESS);
@@ -64,4 +81,12 @@ pub(crate) fn run(workspace: &Workspace, test: &Test) -> Result<ExitCode> {
         return Ok(verdict);
     }
     lab::run(workspace, &Lab::on_a_virtual_pi())
+}
+
+/// Installs what tests talk to, if that is possible; what is then still missing.
+fn programs() -> Vec<&'static str> {
+    if let Err(err) = packages::install(&packages::missing(&PROGRAMS), "testing") {
+        eprintln!("warning: {err:#}");
+    }
+    packages::missing(&PROGRAMS)
 }

@@ -8,11 +8,12 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::base_image;
+use crate::packages::{self, Need};
 use crate::run::{Run, is_root, program};
 use crate::workspace::{Lack, Workspace};
 
 /// What must be there to make it: a program, and the package that has it.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [Need; 9] = [
     ("mmdebstrap", "mmdebstrap"),
     // mmdebstrap asks it whether foreign programs run.
     ("arch-test", "arch-test"),
@@ -24,8 +25,6 @@ const TOOLS: [(&str, &str); 9] = [
     ("ssh-keygen", "openssh-client"),
     ("dpkg-scanpackages", "dpkg-dev"),
 ];
-/// Where system programs are; a person's own `PATH` may lack some.
-const FOLDERS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 const TUN: &str = "/dev/net/tun";
 
@@ -176,19 +175,9 @@ pub(crate) fn is_made(workspace: &Workspace) -> bool {
     there(&MACHINE) && there(&MIRROR)
 }
 
-/// Programs that are missing, by the packages that have them.
+/// The packages of programs that are missing.
 pub(crate) fn missing_packages() -> Vec<&'static str> {
-    let mut missing: Vec<&str> = TOOLS
-        .iter()
-        .filter(|(tool, _)| {
-            !FOLDERS
-                .iter()
-                .any(|folder| Path::new(folder).join(tool).exists())
-        })
-        .map(|(_, package)| *package)
-        .collect();
-    missing.dedup();
-    missing
+    packages::missing(&TOOLS)
 }
 
 /// Whether this machine runs programs of the Pi's processor.
@@ -224,22 +213,7 @@ fn set_up() -> Result<()> {
     if !is_root() {
         bail!("making the virtual Pi needs root: run `cargo xtask lab --tier vm` as root once");
     }
-    let missing = missing_packages();
-    if !missing.is_empty() {
-        eprintln!("for the virtual Pi, installing {}", missing.join(", "));
-        let install = || {
-            program("apt-get")
-                .args(["install", "--yes", "--no-install-recommends"])
-                .args(&missing)
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .quietly()
-        };
-        // A machine whose package lists are absent or old says so by failing.
-        install().or_else(|_| {
-            program("apt-get").arg("update").quietly()?;
-            install()
-        })?;
-    }
+    packages::install(&missing_packages(), "the virtual Pi")?;
     if runs_arm() {
         return Ok(());
     }

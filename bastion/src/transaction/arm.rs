@@ -132,6 +132,7 @@ WantedBy=sysinit.target
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write as _;
     use std::process::Command;
 
     use crate::bundle::parse_manifest;
@@ -154,7 +155,10 @@ mod tests {
             .arg(&path)
             .output()
         else {
-            eprintln!("skipped: systemd_takes_the_unit: there is no systemd-analyze");
+            let _ = writeln!(
+                std::io::stderr(),
+                "skipped: systemd_takes_the_unit: there is no systemd-analyze"
+            );
             return;
         };
         let complained = String::from_utf8_lossy(&output.stderr);

@@ -80,7 +80,7 @@ fn a_new_key_is_taken_in_after_a_typed_yes() {
 /// A deployment on a terminal, where a person types a word.
 fn typed(machine: &Machine, word: &str) -> Option<Ended> {
     if Command::new("script").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: no `script` here to have a terminal; install bsdutils");
+        crate::machine::skipped("no `script` to have a terminal (apt-get install bsdutils)");
         return None;
     }
     if word == "no" {

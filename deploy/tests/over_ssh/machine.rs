@@ -2,6 +2,7 @@
 //! and the person's side with a configuration, a site file and known hosts.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -67,12 +68,19 @@ impl From<Output> for Ended {
     }
 }
 
+/// Says that the test on this thread was skipped.
+pub(crate) fn skipped(why: &str) {
+    // Not eprintln!: the test runner swallows what a passing test prints.
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
+
 impl Machine {
     /// Starts one that knows the person, whom the person knows, and that answers as if all went
     /// well. Nothing when this machine has no OpenSSH; that is said.
     pub(crate) fn start() -> Option<Machine> {
         if !Path::new(SSHD).exists() {
-            eprintln!("SKIPPED: no {SSHD} here; install openssh-server");
+            skipped(&format!("no {SSHD} (apt-get install openssh-server)"));
             return None;
         }
         let folder = tempfile::Builder::new()

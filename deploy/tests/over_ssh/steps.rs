@@ -102,7 +102,7 @@ fn nothing_is_lent_to_the_other_side() {
         .stdout(std::process::Stdio::null())
         .spawn();
     let Ok(mut agent) = agent else {
-        eprintln!("SKIPPED: no ssh-agent here");
+        crate::machine::skipped("no ssh-agent here");
         return;
     };
     crate::machine::eventually("the agent is there", || machine.at("agent").exists());
@@ -245,7 +245,7 @@ impl NoPrograms {
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
             return Some(NoPrograms(folder));
         }
-        eprintln!("SKIPPED: nothing can be mounted here; run as root");
+        crate::machine::skipped("nothing can be mounted here; run as root");
         None
     }
 }

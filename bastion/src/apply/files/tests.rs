@@ -1,6 +1,7 @@
 //! Files of a bundle, installed into a folder that stands for a machine.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
@@ -315,7 +316,10 @@ fn what_the_release_before_had_is_removed() {
 #[test]
 fn the_owner_is_set_and_repaired() {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        eprintln!("skipped: the_owner_is_set_and_repaired: only root gives files away");
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: the_owner_is_set_and_repaired: only root gives files away"
+        );
         return;
     }
     let machine = Machine::new();
