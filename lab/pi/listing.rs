@@ -58,6 +58,10 @@ const BY_ITSELF: [(&str, &str); 17] = [
 
 /// What the machine remembers of deployments: not part of what it is.
 pub(crate) const HISTORY: &str = "file /var/lib/shelly-bastion/history.jsonl$";
+/// Which release it is.
+pub(crate) const IN_PLACE: &str = "file /var/lib/shelly-bastion/in-place$";
+/// The folder of what it remembers, which comes with the first release.
+pub(crate) const MEMORY: &str = "file /var/lib/shelly-bastion$";
 /// Releases that the machine keeps.
 pub(crate) const RELEASES: &str = "file /var/lib/shelly-bastion/releases";
 
@@ -124,7 +128,11 @@ impl Listing {
             let (_, rest) = text
                 .split_once(&heading)
                 .with_context(|| format!("the list of the machine has no part `{name}`"))?;
-            let end = rest.find("\n# ").map_or(rest.len(), |end| end + 1);
+            // An empty part is followed by the next heading at once.
+            let end = match rest.starts_with("# ") {
+                true => 0,
+                false => rest.find("\n# ").map_or(rest.len(), |end| end + 1),
+            };
             Ok::<_, anyhow::Error>(rest.get(..end).unwrap_or_default())
         };
         let mut things = BTreeMap::new();

@@ -8,7 +8,7 @@ use deploy::Secrets;
 use lab::node::Output;
 
 use crate::deployed::{DEPLOYED, LATER, change_site, one_more_meter, refused, well};
-use crate::listing::{HISTORY, Listing, RELEASES};
+use crate::listing::{HISTORY, IN_PLACE, Listing, RELEASES};
 use crate::stage::{Scenario, Stage, scenario};
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -130,7 +130,7 @@ async fn two_deployers(stage: &Stage) -> Result<String> {
         "the second deployer changed nothing"
     );
     let last = Listing::of(stage.machine()).await?;
-    let kept = [HISTORY, RELEASES];
+    let kept = [HISTORY, RELEASES, IN_PLACE];
     after
         .without(&kept)
         .ensure_same(&last.without(&kept), "the same site again")?;

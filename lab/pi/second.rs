@@ -10,13 +10,11 @@ use lab::virtual_pi::access::Access;
 use site::answer::Status;
 
 use crate::deployed::{DEPLOYED, LATER, change_site, one_more_meter, well};
-use crate::listing::{Change, HISTORY, Listing, RELEASES};
+use crate::listing::{Change, HISTORY, IN_PLACE, Listing, RELEASES};
 use crate::stage::Stage;
 
 /// A meter that the first release does not have.
 const METER: &str = "shellyem-5EC04D";
-/// Names the release that is in place; each deployment is one of its own.
-const IN_PLACE: &str = "file /var/lib/shelly-bastion/in-place$";
 /// Number of a machine in the LAN that does not exist, and may read in the second release.
 const READER: u8 = 201;
 

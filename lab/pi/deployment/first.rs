@@ -10,11 +10,11 @@ use site::manifest::PASSWD_PATH;
 
 use crate::deployed::{First, WINDOW, change_site, seconds_of, site_of};
 use crate::flow::Flow;
-use crate::listing::{Change, HISTORY, Listing, RELEASES};
+use crate::listing::{Change, HISTORY, IN_PLACE, Listing, MEMORY, RELEASES};
 use crate::stage::Stage;
 
 /// What a deployment keeps for later, beside what it plans.
-const KEPT: [&str; 2] = [HISTORY, RELEASES];
+const KEPT: [&str; 4] = [HISTORY, RELEASES, IN_PLACE, MEMORY];
 /// Where systemd keeps which units start at boot.
 const LINKS: &str = "file /etc/systemd/system/";
 
