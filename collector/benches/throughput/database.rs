@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::Client;
 
 use crate::fleet::{self, Values};
+use crate::programs::Program;
 
 pub(crate) struct Database {
     client: Client,
@@ -48,11 +49,12 @@ impl Database {
         Ok(written.unwrap_or(0))
     }
 
-    /// Waits until nothing more comes; how long it took since `begin` until the last came.
-    pub(crate) async fn settle(&self, begin: Instant) -> Result<Duration> {
+    /// Waits until nothing more comes from a program; how long it took since `begin` until the last came.
+    pub(crate) async fn settle(&self, begin: Instant, writes: &mut Program) -> Result<Duration> {
         let (mut last, mut written) = (begin, 0);
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
+            writes.runs()?;
             let now = self.written().await?;
             if now != written {
                 (last, written) = (Instant::now(), now);

@@ -15,6 +15,7 @@ mod telegraf;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -147,11 +148,13 @@ fn ours(
     let database = runtime.block_on(Database::create(database_port))?;
     let before = (daemon.used()?, broker.used()?, stored.used()?);
     let mut command = Command::new(arguments.programs.join("collector"));
-    command.current_dir(folder).args(["run", "collector.toml"]);
+    command
+        .current_dir(folder)
+        .args(["run", "--config", "collector.toml"]);
     let begin = Instant::now();
-    let collector = Program::start("collector", &mut command, &folder.join("collector.log"))?;
+    let mut collector = Program::start("collector", &mut command, &folder.join("collector.log"))?;
     println!("catching up");
-    let time = runtime.block_on(database.settle(begin))?;
+    let time = runtime.block_on(database.settle(begin, &mut collector))?;
     let nothing = Used {
         cpu: 0.0,
         memory: 0.0,
@@ -193,7 +196,9 @@ fn ours(
 
 fn settings(folder: &Path, port: u16, database_port: u16) -> Result<()> {
     use site::daemon::{FORMAT, Keep, Listened, Settings};
-    fs::write(folder.join("password"), "abcd\n")?;
+    let password = folder.join("password");
+    fs::write(&password, "abcd\n")?;
+    fs::set_permissions(password, fs::Permissions::from_mode(0o600))?;
     let meters = (0..fleet::METERS).map(|meter| Listened {
         id: fleet::id(meter),
         prefix: fleet::prefix(meter),

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 pub(crate) struct Program {
     child: Child,
     name: &'static str,
+    log: PathBuf,
 }
 
 /// What a program has used.
@@ -25,20 +26,32 @@ pub(crate) struct Used {
 
 impl Program {
     pub(crate) fn start(name: &'static str, command: &mut Command, log: &Path) -> Result<Program> {
-        let log = fs::File::create(log)?;
+        let written = fs::File::create(log)?;
         let child = command
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(written.try_clone()?)
+            .stderr(written)
             .spawn()
             .with_context(|| format!("starting {name}"))?;
-        Ok(Program { child, name })
+        Ok(Program {
+            child,
+            name,
+            log: log.to_owned(),
+        })
+    }
+
+    /// An error when it ended, with what it said.
+    pub(crate) fn runs(&mut self) -> Result<()> {
+        let ended = self.child.try_wait()?;
+        let said = || fs::read_to_string(&self.log).unwrap_or_default();
+        ensure!(ended.is_none(), "{} ended: {}", self.name, said());
+        Ok(())
     }
 
     /// Waits until it listens.
     pub(crate) fn listens(&mut self, port: u16) -> Result<()> {
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            ensure!(self.child.try_wait()?.is_none(), "{} ended", self.name);
+            self.runs()?;
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{Connect, Publish};
@@ -74,19 +74,12 @@ pub(crate) async fn measure(
         Program::start("telegraf", &mut command, &folder.join("telegraf.log"))
     };
     // Its session must be there, so that messages wait.
-    let first = start()?;
-    let subscribed = || async {
-        for number in 0..100 {
-            let topic = format!("{}/emeter/0/power", fleet::prefix(0));
-            publish(port, std::iter::once((topic, number.to_string())))?;
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            if database.settle(Instant::now()).await.is_ok() {
-                return Ok(());
-            }
-        }
-        Err(anyhow::anyhow!("telegraf stores nothing"))
-    };
-    subscribed().await.context("starting telegraf")?;
+    let mut first = start()?;
+    // What it hears first shows that it has subscribed.
+    let topic = format!("{}/emeter/0/power", fleet::prefix(0));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    publish(port, std::iter::once((topic, "1".to_owned())))?;
+    database.settle(Instant::now(), &mut first).await?;
     drop(first);
     publish(
         port,
@@ -96,8 +89,8 @@ pub(crate) async fn measure(
         }),
     )?;
     let begin = Instant::now();
-    let telegraf = start()?;
-    let time = database.settle(begin).await?;
+    let mut telegraf = start()?;
+    let time = database.settle(begin, &mut telegraf).await?;
     let Used { cpu, memory } = telegraf.used()?;
     Ok(Row {
         what: "catch-up: telegraf",
