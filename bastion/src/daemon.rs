@@ -9,35 +9,39 @@
 //! What is on disk and what it guarantees is told in `journal`; when messages arrived in
 //! `clock::ticks`.
 
+mod budget;
 mod counters;
 mod intake;
 mod link;
+mod packets;
 mod pages;
 mod session;
 pub mod shown;
 mod streams;
+mod subscriptions;
 pub mod ticker;
 mod writer;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use site::burst::Bursts;
 use site::daemon::Settings;
 use site::record::Id;
-use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::clock::ticks::Ticks;
 use crate::journal::{self, Journal, Place, Resent};
+use budget::Budget;
 use counters::Counters;
 use intake::Intake;
 use link::Link;
@@ -131,10 +135,7 @@ pub async fn run(
     let half_window = (settings.window / 2).max(1);
     let (to_writer, writer_told) = mpsc::channel();
     let (to_pages, pages_told) = mpsc::sync_channel(pages::MOST_WAITING);
-    let mut resent = Resent::default();
-    for (id, content, _) in &recovered.resent {
-        resent.arrived(*id, *content);
-    }
+    let budget = Arc::new(Budget::default());
     let writer = Writer {
         journal,
         clock: Arc::clone(&clock),
@@ -143,6 +144,7 @@ pub async fn run(
         commit: Duration::from_millis(settings.commit_ms),
         most: u32::from(half_window),
         clock_patience: Duration::from_secs(settings.clock_patience_s),
+        budget: Arc::clone(&budget),
         link: Arc::clone(&link),
         counters: Arc::clone(&counters),
         pages: to_pages.clone(),
@@ -171,12 +173,13 @@ pub async fn run(
             .collect(),
         meters: Arc::clone(&meters),
         ticks: Ticks::new(heard_ns),
-        resent,
+        resent: Resent::new(recovered.resent),
         link: Arc::clone(&link),
         counters: Arc::clone(&counters),
         writer: to_writer.clone(),
+        told: Vec::new(),
         pages: to_pages.clone(),
-        budget: Arc::new(Semaphore::new(intake::BUDGET)),
+        budget: Arc::clone(&budget),
         bursts: Bursts::default(),
         held: Vec::new(),
         most_held: usize::from(half_window),
@@ -191,6 +194,7 @@ pub async fn run(
         window: settings.window,
         meters: Arc::clone(&meters),
         intake: Arc::clone(&intake),
+        budget,
         link: Arc::clone(&link),
         settled,
         ready: Arc::clone(&subscribed),
@@ -217,10 +221,7 @@ pub async fn run(
                 }
             }
             _ = looks.tick() => {
-                // While it waits for room, nothing has to be looked at.
-                if let Ok(mut intake) = intake.try_lock() {
-                    intake.look();
-                }
+                intake.lock().unwrap_or_else(PoisonError::into_inner).look();
             }
             _ = reports.tick() => {
                 let now_ns = clock.boot_ns();
@@ -239,10 +240,8 @@ pub async fn run(
     }
     info!("stopping: what is here is written and acknowledged");
     stop.send_replace(true);
-    if let Ok(mut intake) = timeout(GOODBYE, intake.lock()).await {
-        intake.stop();
-    }
-    drop(to_writer.send(ToWriter::Stop));
+    intake.lock().unwrap_or_else(PoisonError::into_inner).stop();
+    drop(to_writer.send(vec![ToWriter::Stop]));
     drop(to_pages.try_send(ToPages::Stop));
     let joined = tokio::task::spawn_blocking(move || (writing.join(), serving.join()));
     // A full disk may keep the writer for ever.

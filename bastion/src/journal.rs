@@ -52,7 +52,7 @@ pub use group::{Group, content};
 pub use identity::{Origin, Place};
 pub use index::{Extent, ReaderState};
 pub use reader::{Reader, Served};
-pub use resent::Resent;
+pub use resent::{Resent, key};
 
 use frame::Kind;
 use index::Index;
@@ -127,8 +127,9 @@ pub struct Recovered {
     pub settled: u64,
     /// The latest time that was known in the boot that wrote last, ns since it began.
     pub heard: Option<(Id, u64)>,
-    /// Messages that the broker may send again: packet id, [`content`], number.
-    pub resent: Vec<(u16, u64, u64)>,
+    /// Messages that the broker may send again, in the order of arrival: [`key`] of packet id and
+    /// [`content`].
+    pub resent: Vec<u64>,
     /// Places at which something was damaged.
     pub damaged: u64,
 }

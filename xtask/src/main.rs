@@ -2,6 +2,7 @@
 //! programs and reads what came of it; the heavy work is other crates' and other tools'.
 
 mod base_image;
+mod bench;
 mod build;
 mod cross;
 mod deploy;
@@ -69,6 +70,12 @@ enum Command {
     /// program `deploy`; `cargo xtask deploy --help` is its manual, with exit codes of its own.
     #[command(disable_help_flag = true)]
     Deploy(deploy::Deploy),
+    /// Measure how fast readings travel through the real programs, on this machine and without
+    /// containers, and compare what is stored with what was published.
+    ///
+    /// Needs mosquitto and influxd; Telegraf is measured beside them where it is installed. The
+    /// figures are printed with what part of the project's limits they are, and judge nothing.
+    Bench(bench::Bench),
     /// Run format check, clippy, all tests, then the lab, and with `--vm` the virtual Pi.
     Test(test::Test),
 }
@@ -86,6 +93,9 @@ fn main() -> ExitCode {
             (deploy::run(&workspace, args).map(|never| match never {}), 1)
         }
         (Ok(workspace), Command::Lab(args)) => (lab::run(&workspace, &args), 2),
+        (Ok(workspace), Command::Bench(args)) => {
+            (bench::run(&workspace, &args).map(|()| ExitCode::SUCCESS), 1)
+        }
         (Ok(workspace), Command::Test(args)) => (test::run(&workspace, &args), 2),
     };
     done.unwrap_or_else(|err| {
@@ -174,6 +184,7 @@ mod tests {
             Err(clap::error::ErrorKind::InvalidValue),
         );
         check("test --no-lab", Ok("no_lab: true"));
+        check("bench --messages 5", Ok("messages: 5"));
         check(
             "deploy pi --dry-run --help",
             Ok("args: [\"pi\", \"--dry-run\", \"--help\"]"),

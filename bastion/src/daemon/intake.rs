@@ -1,5 +1,8 @@
 //! What becomes of a message that came in: dated, recognised if it was here before, and handed to
-//! the thread that writes.
+//! the thread that writes, together with others that were read at once.
+//!
+//! What is handed on stays in the order in which it came, acknowledgements too: the broker may use
+//! a packet id twice, and takes an acknowledgement for the older one's.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +13,8 @@ use rumqttc::v5::mqttbytes::v5::Publish;
 use site::burst::Bursts;
 use site::daemon::{Listened, TICK_TOPIC, asks};
 use site::record::{Id, Record, Request};
-use tokio::sync::Semaphore;
 
+use super::budget::Budget;
 use super::counters::Counters;
 use super::link::{Ack, Link, Settled};
 use super::pages::ToPages;
@@ -19,11 +22,8 @@ use super::ticker;
 use super::writer::{Message, ToWriter};
 use crate::clock::Clock;
 use crate::clock::ticks::{Dated, Ticks};
-use crate::journal::{Resent, content};
+use crate::journal::{Resent, content, key};
 
-/// Bytes of messages that are here and not yet on disk. When they are used up nothing is read, and
-/// the broker keeps the rest.
-pub(super) const BUDGET: usize = 2 * 1024 * 1024;
 /// What a message takes beside topic and payload.
 const OVERHEAD: usize = 256;
 /// A meter is asked again only after this, however often it says that it is there.
@@ -38,12 +38,14 @@ pub(super) struct Intake {
     pub(super) resent: Resent,
     pub(super) link: Arc<Link>,
     pub(super) counters: Arc<Counters>,
-    pub(super) writer: Sender<ToWriter>,
+    pub(super) writer: Sender<Vec<ToWriter>>,
+    /// What the writer is told next.
+    pub(super) told: Vec<ToWriter>,
     pub(super) pages: SyncSender<ToPages>,
-    pub(super) budget: Arc<Semaphore>,
+    pub(super) budget: Arc<Budget>,
     pub(super) bursts: Bursts,
-    /// Messages whose time is not known yet.
-    pub(super) held: Vec<(usize, Message)>,
+    /// Messages whose time is not known yet, and what came between them.
+    pub(super) held: Vec<Held>,
     /// More than this is not held.
     pub(super) most_held: usize,
     /// When each meter was last asked to say everything.
@@ -52,13 +54,26 @@ pub(super) struct Intake {
     pub(super) stopped: bool,
 }
 
+/// What waits for a time, or behind something that does.
+pub(super) enum Held {
+    /// A message of this meter.
+    Message(usize, Message),
+    /// Something that is only acknowledged.
+    Ack(Ack),
+}
+
 impl Intake {
     /// A connection stands.
     pub(super) fn connected(&mut self, resumed: bool) {
-        if !resumed {
+        // What came before belongs to what was before.
+        self.release_all();
+        if resumed {
+            self.resent.connected();
+        } else {
             self.resent.forget();
-            drop(self.writer.send(ToWriter::Session));
+            self.tell(ToWriter::Session);
         }
+        self.hand_over();
         let now_ns = self.clock.boot_ns();
         self.ticks.connected(resumed, now_ns);
     }
@@ -68,8 +83,16 @@ impl Intake {
         self.resent.settled(settled.place);
     }
 
-    /// Takes a message that came on a connection. Waits when there is no room for it.
-    pub(super) async fn take(&mut self, connection: u32, message: &Publish) {
+    /// Hands all on that was taken.
+    pub(super) fn hand_over(&mut self) {
+        if !self.told.is_empty() {
+            let room = Vec::with_capacity(self.told.len());
+            drop(self.writer.send(std::mem::replace(&mut self.told, room)));
+        }
+    }
+
+    /// Takes a message that came on a connection. It goes on with [`Intake::hand_over`].
+    pub(super) fn take(&mut self, connection: u32, message: &Publish) {
         if self.stopped {
             // Not acknowledged: the next daemon gets it.
             return;
@@ -90,12 +113,12 @@ impl Intake {
                 self.counters.ticks();
                 let dated = self.ticks.tick(tick_ns, now_ns);
                 self.release(dated);
-                drop(self.writer.send(ToWriter::Heard(self.ticks.heard_ns())));
+                self.tell(ToWriter::Heard(self.ticks.heard_ns()));
             }
         } else if let Some(reader) = asks(topic) {
             self.request(reader, &message.payload);
         } else if let Some(meter) = self.meter(topic) {
-            return self.record(meter, ack, message, topic, now_ns).await;
+            return self.record(meter, ack, message, topic, now_ns);
         } else {
             self.counters.foreign();
         }
@@ -107,6 +130,7 @@ impl Intake {
         let now_ns = self.clock.boot_ns();
         if let Some(dated) = self.ticks.silence(now_ns) {
             self.release(dated);
+            self.hand_over();
         }
         for (place, meter) in Arc::clone(&self.meters).iter().enumerate() {
             let every = meter.ask.as_ref().and_then(|ask| ask.every_s);
@@ -119,8 +143,14 @@ impl Intake {
     /// Takes nothing more, and hands on what is held.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
+        self.release_all();
+    }
+
+    /// Hands on what is held, whatever is known of its time.
+    pub(super) fn release_all(&mut self) {
         let dated = self.ticks.force(self.clock.boot_ns());
         self.release(dated);
+        self.hand_over();
     }
 
     fn meter(&self, topic: &str) -> Option<usize> {
@@ -133,40 +163,25 @@ impl Intake {
         found.copied()
     }
 
-    async fn record(
-        &mut self,
-        meter: usize,
-        mut ack: Ack,
-        message: &Publish,
-        topic: &str,
-        now_ns: u64,
-    ) {
-        let content = content(&Record::new(0, 0, topic, &message.payload));
+    fn record(&mut self, meter: usize, mut ack: Ack, message: &Publish, topic: &str, now_ns: u64) {
         if message.pkid != 0 {
-            if message.dup && self.resent.sent_again(message.pkid, content) {
+            let content = content(&Record::new(0, 0, topic, &message.payload));
+            let key = key(message.pkid, content);
+            if message.dup
+                && let Some(place) = self.resent.sent_again(key)
+            {
                 self.counters.sent_again();
-                // The first of the two may be among those that are held, and must be on disk first.
-                let dated = self.ticks.force(now_ns);
-                self.release(dated);
+                ack.place = place;
+                // Behind the first of the two, which must be on disk then.
                 return self.acknowledge(ack);
             }
-            ack.place = self.resent.arrived(message.pkid, content);
+            ack.place = self.resent.arrived(key);
         }
         ack.recorded = true;
         self.counters.heard(meter, now_ns);
         if message.payload.trim_ascii() == b"true" && topic.ends_with("/online") {
             self.ask(meter, SHORTEST_PAUSE);
         }
-        let size = (topic.len() + message.payload.len() + OVERHEAD).min(BUDGET);
-        if self.budget.available_permits() < size {
-            // What is held may be what takes the room.
-            let dated = self.ticks.force(now_ns);
-            self.release(dated);
-        }
-        let size = u32::try_from(size).unwrap_or(u32::MAX);
-        let Ok(share) = Arc::clone(&self.budget).acquire_many_owned(size).await else {
-            return;
-        };
         let message = Message {
             time_ns: 0,
             spread_ms: 0,
@@ -174,25 +189,33 @@ impl Intake {
             // A copy of its own: the original shares a read buffer that would stay alive.
             payload: message.payload.to_vec(),
             ack,
-            share,
+            size: topic.len() + message.payload.len() + OVERHEAD,
         };
+        self.budget.take(message.size);
         match self.ticks.arrival(now_ns) {
             Some(dated) => self.hand_on(meter, message, dated),
-            None => {
-                self.held.push((meter, message));
-                if self.held.len() >= self.most_held {
-                    let dated = self.ticks.force(now_ns);
-                    self.release(dated);
-                }
-            }
+            None => self.hold(Held::Message(meter, message)),
+        }
+    }
+
+    fn hold(&mut self, held: Held) {
+        self.held.push(held);
+        if self.held.len() >= self.most_held {
+            let dated = self.ticks.force(self.clock.boot_ns());
+            self.release(dated);
         }
     }
 
     /// Everything that is held has this time.
     fn release(&mut self, dated: Dated) {
-        for (meter, message) in std::mem::take(&mut self.held) {
-            self.counters.dated_by_ticks();
-            self.hand_on(meter, message, dated);
+        for held in std::mem::take(&mut self.held) {
+            match held {
+                Held::Message(meter, message) => {
+                    self.counters.dated_by_ticks();
+                    self.hand_on(meter, message, dated);
+                }
+                Held::Ack(ack) => self.tell(ToWriter::Acknowledge(ack)),
+            }
         }
     }
 
@@ -201,14 +224,20 @@ impl Intake {
         let time = self.bursts.time(meter, &message.topic, time);
         message.time_ns = u64::try_from(time).unwrap_or(0);
         message.spread_ms = dated.spread_ms;
-        drop(self.writer.send(ToWriter::Record(message)));
+        self.tell(ToWriter::Record(message));
     }
 
-    /// Behind all that was handed on before.
-    fn acknowledge(&self, ack: Ack) {
-        if ack.packet != 0 {
-            drop(self.writer.send(ToWriter::Acknowledge(ack)));
+    /// Behind all that came before.
+    fn acknowledge(&mut self, ack: Ack) {
+        match ack.packet {
+            0 => {}
+            _ if self.held.is_empty() => self.tell(ToWriter::Acknowledge(ack)),
+            _ => self.hold(Held::Ack(ack)),
         }
+    }
+
+    fn tell(&mut self, what: ToWriter) {
+        self.told.push(what);
     }
 
     fn request(&self, reader: &str, payload: &[u8]) {

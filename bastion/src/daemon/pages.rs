@@ -39,7 +39,7 @@ pub(super) struct Pages {
     pub(super) link: Arc<Link>,
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) writer: Sender<ToWriter>,
+    pub(super) writer: Sender<Vec<ToWriter>>,
 }
 
 impl Pages {
@@ -92,7 +92,7 @@ impl Pages {
             .zip(boot)
             .map(|(wall, boot)| wall - boot);
         if let Some(offset) = offset.filter(|offset| *offset > 0) {
-            drop(self.writer.send(ToWriter::Offered(offset)));
+            drop(self.writer.send(vec![ToWriter::Offered(offset)]));
         }
     }
 

@@ -1,37 +1,42 @@
 //! The daemon's session with the broker: one connection after the other, never an end. It survives
 //! the daemon: what comes in the meantime waits in the broker.
+//!
+//! A connection reads in chunks and hands on all messages of a chunk together. It reads nothing
+//! while the memory for what is not yet on disk is used up, and writes all the time: otherwise the
+//! broker would wait for acknowledgements, and end the connection for want of pings.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::bail;
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, RetainForwardRule, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event, MqttOptions};
-use site::daemon::{DAEMON_ACCOUNT, FETCH_FILTER, Listened, TICK_TOPIC};
-use tokio::sync::{Mutex, Notify, watch};
-use tokio::time::sleep;
-use tracing::{error, info, warn};
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, Connect, ConnectProperties, ConnectReturnCode, Login, Packet,
+};
+use site::daemon::{DAEMON_ACCOUNT, Listened};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
 
+use super::budget::Budget;
 use super::counters::Counters;
 use super::intake::Intake;
-use super::link::Link;
+use super::link::{Link, Outgoing};
+use super::packets::{LARGEST_PACKET, Packets};
+use super::subscriptions::Subscriptions;
 
 const SESSION_KEPT: u32 = 14 * 24 * 3600;
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Seconds. The link pings more often.
+const KEEP_ALIVE: u16 = 10;
+/// How long the broker may take to answer at the beginning, and be silent later: pings are answered.
+const PATIENCE: Duration = Duration::from_secs(15);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Bytes. The broker takes none that is larger.
-const LARGEST_PACKET: u32 = 512 * 1024;
-/// Above what `link` hands over at once, and all subscriptions.
-const REQUESTS: usize = 4096;
-/// Bytes of filters in one packet.
-const PACKET: usize = 4096;
-/// Refusals come from rules, which may just be on their way.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Session {
     pub(super) port: u16,
@@ -39,6 +44,7 @@ pub(super) struct Session {
     pub(super) window: u16,
     pub(super) meters: Arc<Vec<Listened>>,
     pub(super) intake: Arc<Mutex<Intake>>,
+    pub(super) budget: Arc<Budget>,
     pub(super) link: Arc<Link>,
     /// Highest number of which the broker has the acknowledgement.
     pub(super) settled: Arc<AtomicU64>,
@@ -46,6 +52,12 @@ pub(super) struct Session {
     pub(super) ready: Arc<Notify>,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) counters: Arc<Counters>,
+}
+
+/// What comes in on one connection.
+struct Incoming {
+    stream: OwnedReadHalf,
+    packets: Packets,
 }
 
 impl Session {
@@ -56,140 +68,155 @@ impl Session {
         while !*self.stopping.borrow() {
             let ended = self.connection(&mut had_session, &mut pause).await;
             self.link.disconnected();
-            match ended {
-                Ok(()) => return,
-                Err(problem) => warn!(%problem, ?pause, "no connection to the broker"),
+            if *self.stopping.borrow() {
+                return;
             }
+            let Err(problem) = ended;
+            warn!(
+                problem = format!("{problem:#}"),
+                ?pause,
+                "no connection to the broker"
+            );
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    fn options(&self) -> MqttOptions {
-        let mut options = MqttOptions::new(DAEMON_ACCOUNT, "127.0.0.1", self.port);
-        options
-            .set_credentials(DAEMON_ACCOUNT, &self.password)
-            .set_clean_start(false)
-            .set_session_expiry_interval(Some(SESSION_KEPT))
-            .set_receive_maximum(Some(self.window))
-            .set_max_packet_size(Some(LARGEST_PACKET))
-            .set_keep_alive(KEEP_ALIVE)
-            .set_manual_acks(true)
-            .set_outgoing_inflight_upper_limit(10);
-        options
+    async fn connection(&self, had_session: &mut bool, pause: &mut Duration) -> Result<Infallible> {
+        let opened = timeout(PATIENCE, self.open()).await;
+        let (incoming, outgoing, answer) = opened.context("the broker does not answer")??;
+        let resumed = answer.session_present;
+        info!(resumed, "connected to the broker");
+        if *had_session && !resumed {
+            warn!("the broker lost the session, and what it kept for the journal");
+            self.counters.sessions_lost();
+        }
+        *had_session = true;
+        *pause = SHORTEST_PAUSE;
+        let largest = answer.properties.and_then(|about| about.max_packet_size);
+        let connection = self.link.connected(largest.unwrap_or(u32::MAX));
+        self.intake().connected(resumed);
+        tokio::select! {
+            ended = self.receive(connection, incoming) => ended,
+            ended = self.send(outgoing) => ended,
+        }
     }
 
-    async fn connection(&self, had_session: &mut bool, pause: &mut Duration) -> anyhow::Result<()> {
-        // A client of its own for each connection: nothing queued for one goes out on another.
-        let (client, mut events) = AsyncClient::new(self.options(), REQUESTS);
-        let mut connection = 0;
-        let mut subscriptions = VecDeque::new();
+    /// Connects and logs in.
+    async fn open(&self) -> Result<(Incoming, OwnedWriteHalf, ConnAck)> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        stream.set_nodelay(true)?;
+        let (stream, mut outgoing) = stream.into_split();
+        let mut incoming = Incoming {
+            stream,
+            packets: Packets::default(),
+        };
+        let mut hello = BytesMut::new();
+        let (connect, login) = self.hello();
+        connect.write(&None, &Some(login), &mut hello)?;
+        outgoing.write_all(&hello).await?;
+        let answer = loop {
+            match incoming.packets.next()? {
+                Some(Packet::ConnAck(answer)) => break answer,
+                Some(_) => bail!("the broker answers with something else"),
+                None => incoming.more().await?,
+            }
+        };
+        ensure!(
+            answer.code == ConnectReturnCode::Success,
+            "the broker refuses the daemon: {:?}",
+            answer.code
+        );
+        Ok((incoming, outgoing, answer))
+    }
+
+    fn hello(&self) -> (Connect, Login) {
+        let connect = Connect {
+            keep_alive: KEEP_ALIVE,
+            client_id: DAEMON_ACCOUNT.to_owned(),
+            clean_start: false,
+            properties: Some(ConnectProperties {
+                session_expiry_interval: Some(SESSION_KEPT),
+                receive_maximum: Some(self.window),
+                max_packet_size: Some(LARGEST_PACKET),
+                ..ConnectProperties::new()
+            }),
+        };
+        (connect, Login::new(DAEMON_ACCOUNT, &self.password))
+    }
+
+    async fn receive(&self, connection: u32, mut incoming: Incoming) -> Result<Infallible> {
+        let mut subscriptions = Subscriptions::ask(&self.link, &self.meters);
         loop {
-            match events.poll().await? {
-                Event::Incoming(Packet::ConnAck(answer)) => {
-                    let resumed = answer.session_present;
-                    info!(resumed, "connected to the broker");
-                    if *had_session && !resumed {
-                        warn!("the broker lost the session, and what it kept for the journal");
-                        self.counters.sessions_lost();
+            self.take(connection, &mut incoming.packets, &mut subscriptions)?;
+            subscriptions.look(&self.link);
+            if self.budget.is_used_up() {
+                // What is held may be what takes the room.
+                self.intake().release_all();
+                self.budget.room().await;
+            }
+            let more = timeout(PATIENCE, incoming.more()).await;
+            more.context("the broker is silent")??;
+            // There may be no end of what comes, and acknowledgements must go out in between.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes all packets that are here.
+    fn take(
+        &self,
+        connection: u32,
+        packets: &mut Packets,
+        subscriptions: &mut Subscriptions,
+    ) -> Result<()> {
+        let mut intake = self.intake();
+        while let Some(packet) = packets.next()? {
+            match packet {
+                Packet::Publish(message) => intake.take(connection, &message),
+                Packet::PingResp(_) => {
+                    if let Some(settled) = self.link.pong() {
+                        self.settled.fetch_max(settled.number, Ordering::Relaxed);
+                        intake.settled(settled);
                     }
-                    *had_session = true;
-                    *pause = SHORTEST_PAUSE;
-                    connection = self.link.connected(client.clone());
-                    self.intake.lock().await.connected(resumed);
-                    subscriptions = self.subscribe(&client);
                 }
-                Event::Incoming(Packet::Publish(message)) => {
-                    self.intake.lock().await.take(connection, &message).await;
-                    if self.link.is_overrun() {
-                        bail!("more came than can be acknowledged; it comes again");
-                    }
-                }
-                Event::Incoming(Packet::SubAck(answer)) => {
-                    let asked = subscriptions.pop_front().unwrap_or_default();
-                    self.granted(&client, asked, &answer.return_codes);
-                    if subscriptions.is_empty() {
+                Packet::SubAck(answer) => {
+                    if subscriptions.answered(&answer) {
                         self.ready.notify_one();
                     }
                 }
-                Event::Outgoing(Outgoing::PubAck(_)) => self.link.ack_written(),
-                Event::Outgoing(Outgoing::Publish(_)) => self.link.publish_written(),
-                Event::Outgoing(Outgoing::PingReq) => self.link.ping_written(),
-                Event::Incoming(Packet::PingResp(_)) => {
-                    let settled = self.link.pong();
-                    self.settled.fetch_max(settled.number, Ordering::Relaxed);
-                    self.intake.lock().await.settled(settled);
-                }
-                Event::Outgoing(Outgoing::Disconnect) => return Ok(()),
-                _ => {}
+                _ => bail!("the broker says hello again"),
             }
+        }
+        intake.hand_over();
+        Ok(())
+    }
+
+    /// Writes what there is, until the goodbye went out and the broker closed.
+    async fn send(&self, mut stream: OwnedWriteHalf) -> Result<Infallible> {
+        let mut written = Outgoing::default();
+        loop {
+            let outgoing = self.link.outgoing(written).await;
+            stream.write_all(&outgoing.bytes).await?;
+            if outgoing.last {
+                // The other half goes on reading until the broker closes: an end with something
+                // unread would throw away what the broker did not read yet.
+                stream.shutdown().await?;
+            }
+            written = outgoing;
         }
     }
 
-    /// Asks for everything, on each connection: meters may have been added. Packets are answered in
-    /// their order.
-    fn subscribe(&self, client: &AsyncClient) -> VecDeque<Vec<Filter>> {
-        let meters = self
-            .meters
-            .iter()
-            .map(|meter| filter(format!("{}/#", meter.prefix)));
-        let own = [
-            filter(TICK_TOPIC.to_owned()),
-            Filter {
-                // Requests are asked again; they need not wait.
-                qos: QoS::AtMostOnce,
-                ..filter(FETCH_FILTER.to_owned())
-            },
-        ];
-        let mut packets: VecDeque<Vec<Filter>> = VecDeque::new();
-        let mut size = PACKET;
-        for filter in meters.chain(own) {
-            size += filter.path.len() + 3;
-            match packets.back_mut() {
-                Some(packet) if size <= PACKET => packet.push(filter),
-                _ => {
-                    size = filter.path.len() + 3;
-                    packets.push_back(vec![filter]);
-                }
-            }
-        }
-        for packet in &packets {
-            // The queue of a new connection has room; if it is gone, so is the connection.
-            drop(client.try_subscribe_many(packet.clone()));
-        }
-        packets
-    }
-
-    fn granted(&self, client: &AsyncClient, asked: Vec<Filter>, codes: &[SubscribeReasonCode]) {
-        let refused: Vec<Filter> = asked
-            .into_iter()
-            .zip(codes)
-            .filter(|(_, code)| !matches!(code, SubscribeReasonCode::Success(_)))
-            .map(|(filter, _)| filter)
-            .collect();
-        if let Some(first) = refused.first() {
-            error!(
-                filter = first.path,
-                count = refused.len(),
-                "the broker refuses these topics: look at the rules of the daemon's account"
-            );
-            let client = client.clone();
-            tokio::spawn(async move {
-                sleep(ASK_AGAIN).await;
-                // Fails when the connection is gone; the next one asks for everything.
-                drop(client.try_subscribe_many(refused));
-            });
-        }
+    /// Nothing panics while it holds the lock, so a poisoned one holds good data.
+    fn intake(&self) -> MutexGuard<'_, Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Retained messages are no arrivals, and own commands no messages of a meter.
-fn filter(path: String) -> Filter {
-    Filter {
-        path,
-        qos: QoS::AtLeastOnce,
-        nolocal: true,
-        preserve_retain: false,
-        retain_forward_rule: RetainForwardRule::Never,
+impl Incoming {
+    /// Reads what is there; waits when there is nothing.
+    async fn more(&mut self) -> Result<()> {
+        let read = self.stream.read_buf(self.packets.room()).await?;
+        ensure!(read > 0, "the broker closed the connection");
+        Ok(())
     }
 }

@@ -8,9 +8,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use site::record::{ClockSource, Id, Record};
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::{error, info, warn};
 
+use super::budget::Budget;
 use super::counters::Counters;
 use super::link::{Ack, Link};
 use super::pages::ToPages;
@@ -31,8 +31,8 @@ pub(super) struct Message {
     pub(super) topic: String,
     pub(super) payload: Vec<u8>,
     pub(super) ack: Ack,
-    /// Its share of the memory, given back when it is written.
-    pub(super) share: OwnedSemaphorePermit,
+    /// What it takes of the budget, given back when it is written.
+    pub(super) size: usize,
 }
 
 /// What the thread is told, in the order in which the broker handed it over.
@@ -61,6 +61,7 @@ pub(super) struct Writer {
     pub(super) most: u32,
     /// Without a synchronised clock a reader's is taken so long after boot.
     pub(super) clock_patience: Duration,
+    pub(super) budget: Arc<Budget>,
     pub(super) link: Arc<Link>,
     pub(super) counters: Arc<Counters>,
     pub(super) pages: SyncSender<ToPages>,
@@ -71,17 +72,18 @@ pub(super) struct Writer {
 struct Open {
     group: Group,
     acks: Vec<Ack>,
-    shares: Vec<OwnedSemaphorePermit>,
+    /// Bytes of the budget.
+    size: usize,
     due: Option<Instant>,
 }
 
 impl Writer {
     /// Until told to stop, or nobody is there to tell it.
-    pub(super) fn run(mut self, messages: &Receiver<ToWriter>) {
+    pub(super) fn run(mut self, told: &Receiver<Vec<ToWriter>>) {
         let mut open = Open {
             group: Group::new(self.boot, self.session),
             acks: Vec::new(),
-            shares: Vec::new(),
+            size: 0,
             due: None,
         };
         let (mut looked, mut trimmed, mut saved) = (None, Instant::now(), Instant::now());
@@ -104,23 +106,14 @@ impl Writer {
             let wait = open
                 .due
                 .map_or(LOOK, |due| due.saturating_duration_since(Instant::now()));
-            match messages.recv_timeout(wait.min(LOOK)) {
-                Ok(ToWriter::Record(message)) => self.record(message, &mut open),
-                Ok(ToWriter::Acknowledge(ack)) if open.group.is_empty() => {
-                    self.link.acknowledge([ack].into_iter());
+            match told.recv_timeout(wait.min(LOOK)) {
+                Ok(told) => {
+                    for what in told {
+                        stop |= self.told(what, &mut open, &mut offered);
+                    }
+                    self.acknowledge_at_once(&mut open);
                 }
-                Ok(ToWriter::Acknowledge(ack)) => open.acks.push(ack),
-                Ok(ToWriter::Heard(heard_ns)) => {
-                    open.group.heard_ns = open.group.heard_ns.max(heard_ns);
-                }
-                Ok(ToWriter::Session) => {
-                    self.commit(&mut open);
-                    self.session += 1;
-                    open.group.session = self.session;
-                    self.settled.store(0, Ordering::Relaxed);
-                }
-                Ok(ToWriter::Offered(offset)) => offered = Some(offset),
-                Ok(ToWriter::Stop) | Err(RecvTimeoutError::Disconnected) => stop = true,
+                Err(RecvTimeoutError::Disconnected) => stop = true,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             let due = open.due.is_some_and(|due| Instant::now() >= due);
@@ -129,6 +122,33 @@ impl Writer {
             }
         }
         self.save_readers();
+    }
+
+    /// Whether to stop.
+    fn told(&mut self, what: ToWriter, open: &mut Open, offered: &mut Option<i64>) -> bool {
+        match what {
+            ToWriter::Record(message) => self.record(message, open),
+            ToWriter::Acknowledge(ack) => open.acks.push(ack),
+            ToWriter::Heard(heard_ns) => {
+                open.group.heard_ns = open.group.heard_ns.max(heard_ns);
+            }
+            ToWriter::Session => {
+                self.commit(open);
+                self.session += 1;
+                open.group.session = self.session;
+                self.settled.store(0, Ordering::Relaxed);
+            }
+            ToWriter::Offered(offset) => *offered = Some(offset),
+            ToWriter::Stop => return true,
+        }
+        false
+    }
+
+    /// What waits for nothing that must be written first.
+    fn acknowledge_at_once(&self, open: &mut Open) {
+        if open.group.is_empty() && !open.acks.is_empty() {
+            self.link.acknowledge(open.acks.drain(..));
+        }
     }
 
     fn record(&mut self, message: Message, open: &mut Open) {
@@ -148,7 +168,7 @@ impl Writer {
         }
         open.due.get_or_insert_with(|| Instant::now() + self.commit);
         open.acks.push(message.ack);
-        open.shares.push(message.share);
+        open.size += message.size;
     }
 
     /// Tries for as long as it takes: what is acknowledged is on disk.
@@ -181,7 +201,7 @@ impl Writer {
         });
         self.link.acknowledge(acks);
         open.group.clear();
-        open.shares.clear();
+        self.budget.give_back(std::mem::take(&mut open.size));
         // When it is full, the thread has something to do anyhow, and looks at the end.
         drop(self.pages.try_send(ToPages::More));
     }

@@ -12,10 +12,11 @@ use site::record::{Id, LostWhy};
 use super::frame::{HEADER, Kind, LARGEST_BODY, Scanner, Step};
 use super::group::{ReadGroup, content, decode_clock, decode_lost};
 use super::index::{Segment, State};
+use super::resent::{self, key};
 use super::segment::{Head, first};
 
-/// Records whose packet ids are looked at again: as many as there are ids.
-const MOST_RESENT: u64 = 65_536;
+/// Records whose packet ids are looked at again.
+const MOST_RESENT: u64 = resent::MOST as u64;
 /// Numbers that one group can have.
 const ONE_GROUP: u64 = 4096;
 
@@ -30,8 +31,8 @@ pub(super) struct Found {
     pub(super) settled: u64,
     /// The boot that wrote last, and the latest time that it knew.
     pub(super) heard: Option<(Id, u64)>,
-    /// Records that the broker may send again: packet id, content, number.
-    pub(super) resent: Vec<(u16, u64, u64)>,
+    /// Records that the broker may send again, in the order of arrival: see [`key`].
+    pub(super) resent: Vec<u64>,
     /// Places where something was damaged.
     pub(super) damaged: u64,
 }
@@ -65,8 +66,8 @@ pub(super) fn salt(segments: &[(u64, PathBuf)]) -> Option<u64> {
     newest_first.find_map(|(_, path)| head(path).map(|head| head.salt))
 }
 
-/// Fills the index from the files. Only the newest segment is read whole, and those before it
-/// as far back as heads are damaged.
+/// Fills the index from the files. Only the newest segments are read whole, and those before
+/// them as far back as heads are damaged.
 ///
 /// A damaged head costs nothing but this: the next one says the same and more.
 pub(super) fn recover(segments: Vec<(u64, PathBuf)>, state: &mut State) -> Found {
@@ -87,11 +88,16 @@ pub(super) fn recover(segments: Vec<(u64, PathBuf)>, state: &mut State) -> Found
         });
     }
     state.next = 1;
-    // What is not settled may stand at the end of the segment before the newest one.
-    for (first, path) in segments.iter().skip(begin.saturating_sub(1)) {
+    let mut recent = Vec::new();
+    // After a flood, what is not settled fills a segment, and may lie in three.
+    for (first, path) in segments.iter().skip(begin.saturating_sub(2)) {
         state.next = state.next.max(*first);
         let mut walk = Walk::new(*first);
+        let session = found.session;
         let walked = File::open(path).and_then(|file| walk.through(&file, state, &mut found));
+        if found.session != session {
+            recent.clear();
+        }
         if walked.is_err() {
             found.damaged += 1;
         }
@@ -101,9 +107,13 @@ pub(super) fn recover(segments: Vec<(u64, PathBuf)>, state: &mut State) -> Found
         if walk.unsure > 0 {
             found.lost = Some((state.next, walk.unsure, LostWhy::Unfinished));
         }
+        recent.push((path, walk.recent));
     }
-    let settled = found.settled;
-    found.resent.retain(|(_, _, number)| *number > settled);
+    for (path, groups) in recent {
+        if resent(path, &groups, &mut found).is_err() {
+            found.damaged += 1;
+        }
+    }
     if let (Some((_, length, _)), Some(newest)) = (&found.end, state.segments.back_mut()) {
         newest.length = *length;
     }
@@ -178,7 +188,7 @@ impl Walk {
                 }
             }
         }
-        self.resent(file, found)
+        Ok(())
     }
 
     fn frame(
@@ -227,7 +237,6 @@ impl Walk {
                 if group.session != found.session {
                     self.recent.clear();
                     self.recent_records = 0;
-                    found.resent.clear();
                 }
                 found.session = group.session;
                 found.settled = group.settled;
@@ -246,34 +255,36 @@ impl Walk {
             }
         }
     }
+}
 
-    /// Packet ids and contents of the groups that were not settled.
-    fn resent(&self, file: &File, found: &mut Found) -> io::Result<()> {
-        let (mut body, mut raw) = (Vec::new(), Vec::new());
-        for recent in &self.recent {
-            let mut header = [0; HEADER];
-            file.read_exact_at(&mut header, recent.at)?;
-            let length = header
-                .get(20..24)
-                .and_then(|bytes| bytes.first_chunk().copied());
-            let length = usize::try_from(u32::from_le_bytes(length.unwrap_or([0; 4])));
-            body.resize(length.unwrap_or(0).min(LARGEST_BODY), 0);
-            file.read_exact_at(&mut body, recent.at + HEADER as u64)?;
-            let Ok(group) = ReadGroup::decode(recent.count, &body) else {
-                continue;
-            };
-            let Ok(records) = group.block.records(&mut raw) else {
-                continue;
-            };
-            let first = recent.end - u64::from(recent.count);
-            for ((id, record), number) in group.ids().zip(records).zip(first..) {
-                if let Ok(record) = record
-                    && id != 0
-                {
-                    found.resent.push((id, content(&record), number));
-                }
+/// Packet ids and contents of what was not settled in these groups of a segment.
+fn resent(path: &Path, groups: &VecDeque<Recent>, found: &mut Found) -> io::Result<()> {
+    let file = File::open(path)?;
+    let (mut body, mut raw) = (Vec::new(), Vec::new());
+    for recent in groups {
+        let mut header = [0; HEADER];
+        file.read_exact_at(&mut header, recent.at)?;
+        let length = header
+            .get(20..24)
+            .and_then(|bytes| bytes.first_chunk().copied());
+        let length = usize::try_from(u32::from_le_bytes(length.unwrap_or([0; 4])));
+        body.resize(length.unwrap_or(0).min(LARGEST_BODY), 0);
+        file.read_exact_at(&mut body, recent.at + HEADER as u64)?;
+        let Ok(group) = ReadGroup::decode(recent.count, &body) else {
+            continue;
+        };
+        let Ok(records) = group.block.records(&mut raw) else {
+            continue;
+        };
+        let first = recent.end - u64::from(recent.count);
+        for ((id, record), number) in group.ids().zip(records).zip(first..) {
+            if let Ok(record) = record
+                && id != 0
+                && number > found.settled
+            {
+                found.resent.push(key(id, content(&record)));
             }
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -69,9 +69,9 @@ impl Mosquitto {
         self.wait();
     }
 
-    /// Resident memory in KiB.
-    pub(crate) fn resident(&self) -> u64 {
-        crate::processes::resident(self.process.id())
+    /// The most memory that was ever resident, in KiB.
+    pub(crate) fn peak(&self) -> u64 {
+        crate::processes::peak(self.process.id())
     }
 }
 

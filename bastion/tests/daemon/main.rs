@@ -7,6 +7,7 @@
 mod broker;
 mod clock;
 mod fleet;
+mod flood;
 mod journal;
 mod outage;
 mod processes;

@@ -17,7 +17,7 @@ const MS: i64 = 1_000_000;
 
 /// Compares what was published with what is served: sets, and times.
 #[track_caller]
-fn check(published: &[Published], all: &All, most_ms: i64) {
+pub(crate) fn check(published: &[Published], all: &All, most_ms: i64) {
     let mut served: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
     for record in &all.records {
         let key = (record.topic.clone(), record.payload.clone());
@@ -223,10 +223,10 @@ fn a_full_disk_holds_messages_in_the_broker_until_there_is_room() {
 }
 
 /// A small file system in memory.
-struct Mounted<'f>(&'f Path);
+pub(crate) struct Mounted<'f>(&'f Path);
 
 impl Mounted<'_> {
-    fn tmpfs(folder: &Path) -> Option<Mounted<'_>> {
+    pub(crate) fn tmpfs(folder: &Path) -> Option<Mounted<'_>> {
         let arguments = ["-t", "tmpfs", "-o", "size=1m", "tmpfs"];
         let mounted = Command::new("mount").args(arguments).arg(folder).output();
         if mounted.is_ok_and(|output| output.status.success()) {

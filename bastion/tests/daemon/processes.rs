@@ -54,9 +54,9 @@ impl Process {
         self.child.wait().unwrap().code()
     }
 
-    /// Resident memory in KiB.
-    pub(crate) fn resident(&self) -> u64 {
-        resident(self.child.id())
+    /// The most memory that was ever resident, in KiB.
+    pub(crate) fn peak(&self) -> u64 {
+        peak(self.child.id())
     }
 }
 
@@ -67,12 +67,12 @@ impl Drop for Process {
     }
 }
 
-/// Resident memory of a process in KiB.
-pub(crate) fn resident(process: u32) -> u64 {
+/// The most memory of a process that was ever resident, in KiB.
+pub(crate) fn peak(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .find_map(|line| line.strip_prefix("VmHWM:"))
         .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }

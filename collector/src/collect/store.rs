@@ -50,12 +50,20 @@ impl Store {
     /// Waits as long as it takes.
     pub(super) async fn store<R>(&self, batch: Batch<R>) -> Stored<R> {
         let refused = self.database.write(&batch.lines).await;
-        let letters = self.letters(&batch, &refused);
+        let mut lines = refused.len();
+        let (mut blamed, text, owners) = self.blamed(&batch, refused);
+        if !owners.is_empty() {
+            for Refused { line, reason } in self.database.write(&text).await {
+                blamed.extend(owners.get(line).map(|owner| (*owner, reason)));
+                lines += 1;
+            }
+        }
+        let letters = self.letters(&batch, &blamed);
         let set_aside = count(letters.len());
         self.keep(letters).await;
         Stored {
-            written: count(batch.owners.len().saturating_sub(refused.len())),
-            refused: count(refused.len()),
+            written: count((batch.owners.len() + owners.len()).saturating_sub(lines)),
+            refused: count(blamed.len()),
             set_aside,
             receipts: batch
                 .arrivals
@@ -65,15 +73,32 @@ impl Store {
         }
     }
 
-    /// One letter for each message that has a reason, however many of its lines were refused.
-    fn letters<R>(&self, batch: &Batch<R>, refused: &[Refused]) -> Vec<Letter> {
-        let mut reasons: BTreeMap<usize, String> = batch.not_understood.iter().cloned().collect();
+    /// The messages whose lines are refused, and why. One that is refused together with others is
+    /// no proof against any of them: lines that say each for itself, and whose they are.
+    fn blamed<R>(
+        &self,
+        batch: &Batch<R>,
+        refused: Vec<Refused>,
+    ) -> (Vec<(usize, String)>, Vec<u8>, Vec<usize>) {
+        let (mut blamed, mut shared) = (Vec::new(), Vec::new());
         for Refused { line, reason } in refused {
-            if let Some(message) = batch.owners.get(*line) {
-                reasons
-                    .entry(*message)
-                    .or_insert_with(|| format!("the database refuses it: {reason}"));
+            match batch.owners.get(line) {
+                Some(owners) if owners.len() > 1 => shared.push(owners.clone()),
+                Some(owners) => blamed.push((owners.start, reason)),
+                None => {}
             }
+        }
+        let (text, owners) = batch.apart(&shared, &self.fleet);
+        (blamed, text, owners)
+    }
+
+    /// One letter for each message that has a reason, however many of its lines were refused.
+    fn letters<R>(&self, batch: &Batch<R>, blamed: &[(usize, String)]) -> Vec<Letter> {
+        let mut reasons: BTreeMap<usize, String> = batch.not_understood.iter().cloned().collect();
+        for (message, reason) in blamed {
+            reasons
+                .entry(*message)
+                .or_insert_with(|| format!("the database refuses it: {reason}"));
         }
         reasons
             .into_iter()

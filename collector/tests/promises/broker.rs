@@ -1,6 +1,6 @@
 //! From a real broker to a database: what was published is stored, once, whatever stops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -324,4 +324,41 @@ async fn stopping_does_not_wait_for_ever_and_what_was_not_stored_comes_again() {
     .await;
     running.stop().await;
     assert_eq!(without_online(points(&database)), expected(0..50));
+}
+
+/// Values of one burst share a line, and the one that is refused is set aside alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_value_takes_no_other_along() {
+    let Some((broker, database, state, mut config)) = ready(20).await else {
+        return;
+    };
+    // Bursts are not torn apart by a slow machine.
+    config.database.batch_time = Duration::from_secs(1);
+    let running = subscribed(&broker, &database, &config).await;
+    const VOLTAGE: &str = "shellies/shellyem-D3B45C/emeter/0/voltage";
+    let messages = [
+        (POWER, "1"),
+        (VOLTAGE, "230"),
+        (POWER, "2"),
+        (VOLTAGE, "666"),
+    ];
+    let messages = messages.map(|(topic, value)| (topic, value.to_owned()));
+    publish(broker.port, &messages, QoS::AtLeastOnce, false).await;
+    let fields = || -> BTreeSet<String> {
+        let lines = without_online(points(&database)).into_keys();
+        let fields = lines.filter_map(|line| Some(line.rsplit_once(' ')?.1.to_owned()));
+        let of = |line: String| line.split(',').map(str::to_owned).collect::<Vec<_>>();
+        fields.flat_map(of).collect()
+    };
+    let good = ["active_w=1", "active_w=2", "voltage_v=230"].map(str::to_owned);
+    eventually("all is stored that can be", || {
+        fields() == good.clone().into()
+    })
+    .await;
+    let counters = running.stop().await;
+    assert_eq!(fields(), good.into());
+    assert_eq!((counters.points_refused, counters.set_aside), (1, 1));
+    let letters = std::fs::read_to_string(state.path().join("dead-letters.jsonl")).unwrap();
+    assert_eq!(letters.lines().count(), 1);
+    assert!(letters.contains(VOLTAGE), "{letters}");
 }

@@ -28,7 +28,10 @@ struct State {
     heads: Vec<String>,
 }
 
-/// A database on a free port. Lines with the word `bad` are refused, and the others of the
+/// What no line may hold: a word, and a value that meets a field of another type.
+const REFUSED: [&str; 2] = ["bad", "voltage_v=666"];
+
+/// A database on a free port. Lines with one of [`REFUSED`] are refused, and the others of the
 /// request stored, as InfluxDB does it.
 #[derive(Clone)]
 pub(crate) struct FakeDatabase {
@@ -109,7 +112,9 @@ fn store(state: &mut State, text: &str) -> (u16, String) {
     if text.lines().count() > state.most_lines {
         return (413, String::new());
     }
-    let (bad, good): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.contains("bad"));
+    let (bad, good): (Vec<&str>, Vec<&str>) = text
+        .lines()
+        .partition(|line| REFUSED.iter().any(|word| line.contains(word)));
     state.lines.extend(good.into_iter().map(str::to_owned));
     match bad.first() {
         None => (204, String::new()),

@@ -1,0 +1,42 @@
+//! `cargo xtask bench`: builds the programs for this machine, and has them measured by
+//! `collector/benches/throughput`, which knows how.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::run::{Run, step};
+use crate::workspace::Workspace;
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// Messages to publish. Fewer than a million say little.
+    #[arg(long, default_value_t = 3_000_000)]
+    messages: u64,
+}
+
+/// Runs the command.
+pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
+    step("bench: build", || {
+        let mut cargo = workspace.cargo();
+        cargo.args(["build", "--release", "--package", "bastion"]);
+        cargo.args(["--package", "collector"]).run()
+    })?;
+    step("bench: measure", || {
+        let mut cargo = workspace.cargo();
+        cargo.args([
+            "bench",
+            "--package",
+            "collector",
+            "--bench",
+            "throughput",
+            "--",
+        ]);
+        cargo
+            .arg("--programs")
+            .arg(workspace.target.join("release"));
+        cargo
+            .args(["--messages", &bench.messages.to_string()])
+            .run()
+    })
+}
