@@ -60,6 +60,7 @@ impl Intake {
             drop(self.writer.send(ToWriter::Session));
         }
         let now_ns = self.clock.boot_ns();
+        self.counters.connected(now_ns);
         self.ticks.connected(resumed, now_ns);
     }
 
@@ -87,7 +88,7 @@ impl Intake {
             self.counters.retained();
         } else if topic == TICK_TOPIC {
             if let Some(tick_ns) = ticker::time_of(&message.payload, &self.boot) {
-                self.counters.ticks();
+                self.counters.ticked(now_ns);
                 let dated = self.ticks.tick(tick_ns, now_ns);
                 self.release(dated);
                 drop(self.writer.send(ToWriter::Heard(self.ticks.heard_ns())));
