@@ -17,6 +17,7 @@ use lab::node::Node;
 use lab::roles::{collector, database, fleet, journal};
 use lab::site_file::COLLECTOR_ACCOUNT;
 
+use crate::delivery::spares;
 use crate::shared::Stage;
 
 /// Meters that publish.
@@ -56,7 +57,10 @@ pub(super) async fn during<'a, T>(
     all_run(lab).await?;
     let began_ns = now_ns();
     let mut all = fleet_of(lab, PERIOD_MS, Some(u64::try_from(length.as_millis())?))?;
-    all.meters.truncate(METERS);
+    // The others may still be spoken for.
+    let spares: BTreeSet<&str> = spares(lab).map(|meter| meter.id.as_str()).collect();
+    all.meters
+        .retain(|meter| !spares.contains(meter.id.as_str()));
     fleet::install(&lab.meters, &all).await?;
     let (output, outcome) = tokio::join!(fleet::publish(&lab.meters), trouble);
     let again = all_run(lab).await;
