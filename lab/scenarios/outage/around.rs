@@ -10,7 +10,7 @@ use lab::topology::INFLUXDB;
 use super::run::during;
 use crate::shared::{Scenario, Stage, scenario};
 
-const LENGTH: Duration = Duration::from_secs(12);
+const LENGTH: Duration = Duration::from_secs(10);
 /// Where the stand-in listens on the collector's machine, one port for each answer.
 const ANSWERS: [(u16, &str); 2] = [
     (9500, "500 Internal Server Error"),

@@ -13,7 +13,7 @@ use site::manifest::MOSQUITTO_CONF_PATH;
 use super::run::{Published, all_taken, during, now_ns};
 use crate::shared::{Scenario, Stage, scenario};
 
-const LENGTH: Duration = Duration::from_secs(16);
+const LENGTH: Duration = Duration::from_secs(12);
 /// So long does systemd wait before it starts the broker again.
 const AWAY: Duration = Duration::from_secs(2);
 const COMES_BACK: Duration = Duration::from_secs(30);
@@ -119,7 +119,7 @@ async fn killed_with_a_backlog(stage: &Stage) -> Result<String> {
         journal::start_daemon(&lab.bastion).await?;
         Ok((away_ns.saturating_sub(2 * ON_ITS_WAY_NS), now_ns()))
     };
-    let (published, gap) = during(stage, LENGTH, trouble).await?;
+    let (published, gap) = during(stage, 2 * LENGTH, trouble).await?;
     let happened = format!(
         "broker killed when the daemon had been away for {} s",
         LENGTH.as_secs() / 4

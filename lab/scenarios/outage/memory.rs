@@ -16,11 +16,12 @@ use site::daemon::ReaderReport;
 use super::run::{all_run, all_taken, during};
 use crate::shared::{Scenario, Stage, scenario};
 
-const LENGTH: Duration = Duration::from_secs(10);
+const LENGTH: Duration = Duration::from_secs(8);
 const IN_TIME: Duration = Duration::from_secs(40);
-/// Bytes of noise, more than a segment of the journal holds, and what the daemon shall keep then.
-const NOISE_MESSAGES: usize = 200;
-const NOISE_BYTES: usize = 60_000;
+/// Noise, more than a segment of the journal holds and each message too small to be cut; and the bytes
+/// that the daemon shall keep then.
+const NOISE_MESSAGES: usize = 250;
+const NOISE_BYTES: usize = 40_000;
 const KEPT_BYTES: u64 = 1 << 20;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -153,7 +154,11 @@ async fn trimmed(stage: &Stage) -> Result<String> {
             Ok(if report.journal.oldest > stored + 1 {
                 Look::Done(report)
             } else {
-                Look::NotYet(format!("its oldest record is {}", report.journal.oldest))
+                let (journal, cut) = (&report.journal, report.counted.cut);
+                Look::NotYet(format!(
+                    "records {} to {}, {} bytes, {cut} cut",
+                    journal.oldest, journal.newest, journal.bytes
+                ))
             })
         })
         .await?;

@@ -9,11 +9,11 @@ use lab::roles::{collector, journal};
 use super::run::{again_and_again, during};
 use crate::shared::{Scenario, Stage, scenario};
 
-const LENGTH: Duration = Duration::from_secs(12);
+const LENGTH: Duration = Duration::from_secs(10);
 /// A killed daemon is away for a while each time.
-const LONGER: Duration = Duration::from_secs(18);
+const LONGER: Duration = Duration::from_secs(14);
 const BETWEEN_KILLS: Duration = Duration::from_secs(2);
-const FEWEST_KILLS: usize = 3;
+const FEWEST_KILLS: usize = 2;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
