@@ -120,7 +120,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Say how this machine is: release, clock, disk, units, and what `verify` finds.
+    /// Say how this machine is: release, clock, disk, units, journal, and what `verify` finds.
     ///
     /// Exit code: as for `verify`.
     Status {
@@ -131,7 +131,7 @@ pub enum Command {
     /// Compare what is on this machine with what was applied last.
     ///
     /// Looks at files, the loaded firewall, units, packages, listeners and accounts, and asks the
-    /// broker to pass one message on and to refuse another.
+    /// broker to pass one message on and to refuse another, and the daemon whether it journals.
     /// Exit code: 0 all held, 1 something is broken, 2 something could not be checked.
     Verify {
         /// Print the report as JSON.

@@ -15,6 +15,7 @@ mod intake;
 mod link;
 mod packets;
 mod pages;
+pub(crate) mod read;
 mod session;
 pub mod shown;
 mod streams;
@@ -53,6 +54,17 @@ use writer::{ToWriter, Writer};
 const GOODBYE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(250);
 const REPORT: Duration = Duration::from_secs(5);
+
+/// What is said while it runs, for who looks after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// The journal is open: what comes is written. Whether the broker is there is another matter.
+    Open,
+    /// Everything is subscribed, for the first time.
+    Subscribed,
+    /// Every now and then, as long as the thread that writes goes on.
+    Alive,
+}
 
 /// All that the daemon needs to know.
 pub struct Options {
@@ -98,15 +110,13 @@ fn keep(settings: &Settings) -> journal::Settings {
     }
 }
 
-/// Runs until `shutdown`. `ready` is called once everything is subscribed, and `alive` every now and
-/// then as long as the thread that writes goes on.
+/// Runs until `shutdown`; `say` is told how it goes.
 ///
 /// # Errors
 /// When the journal's folder cannot be used, or a thread cannot be started.
 pub async fn run(
     options: Options,
-    ready: impl FnOnce(),
-    alive: impl Fn(),
+    say: impl Fn(Sign),
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     let Options {
@@ -202,8 +212,9 @@ pub async fn run(
         counters: Arc::clone(&counters),
     };
     let mut session = tokio::spawn(session.run());
+    say(Sign::Open);
 
-    let mut ready = Some(ready);
+    let (mut was_subscribed, mut was_connected) = (false, false);
     let (mut looks, mut reports) = (interval(LOOK), interval(REPORT));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -215,22 +226,25 @@ pub async fn run(
                 ended.context("the session ended")?;
                 break;
             }
-            () = subscribed.notified(), if ready.is_some() => {
-                if let Some(ready) = ready.take() {
-                    ready();
-                }
+            () = subscribed.notified(), if !was_subscribed => {
+                was_subscribed = true;
+                say(Sign::Subscribed);
             }
             _ = looks.tick() => {
+                if link.is_connected() != was_connected {
+                    // Who looks after a change must not wait for it to be said.
+                    reports.reset_immediately();
+                }
                 intake.lock().unwrap_or_else(PoisonError::into_inner).look();
             }
             _ = reports.tick() => {
                 let now_ns = clock.boot_ns();
                 if now_ns.saturating_sub(counters.alive_ns()) < 30_000_000_000 {
-                    alive();
+                    say(Sign::Alive);
                 }
+                was_connected = link.is_connected();
                 if let Some(path) = &report {
-                    let connected = link.is_connected();
-                    let report = counters.report(&reader, boot, &meters, connected, now_ns);
+                    let report = counters.report(&reader, boot, &meters, &link, now_ns);
                     if let Err(error) = counters::write(&report, path) {
                         warn!(path = %path.display(), %error, "the report cannot be written");
                     }

@@ -18,7 +18,7 @@ use site::answer::Report;
 use site::manifest::{MOSQUITTO_CONF_PATH, PASSWD_PATH};
 
 pub(crate) use machine::{Machine, check_same};
-pub(crate) use releases::{one, two};
+pub(crate) use releases::{journaling, one, two};
 
 use crate::host::Host;
 use crate::system::{Answer, Call, System};

@@ -147,3 +147,57 @@ fn blamed(before: &Baseline, after: &Report) -> Vec<String> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use site::answer::State;
+    use site::daemon::{REPORT_PATH, Report};
+
+    use crate::daemon::shown::now_s;
+    use crate::fake::{Machine, journaling};
+    use crate::transaction;
+
+    /// What the daemon says from now on.
+    fn says(machine: &Machine, connected: bool) {
+        let report = Report {
+            written_s: now_s(),
+            connected,
+            ..Report::default()
+        };
+        machine.write(REPORT_PATH, &serde_json::to_string(&report).unwrap());
+    }
+
+    fn confirm(machine: &Machine, release: &str) {
+        transaction::confirm(&machine.host, release, false).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_journal_takes_the_change_back() {
+        let machine = Machine::with_one();
+        let back = machine.apply(&journaling("two"), "two", Some(60)).unwrap();
+        assert_eq!(back.state, State::Back);
+        assert_eq!(back.reason, "journal: the daemon does not run");
+
+        says(&machine, false);
+        let back = machine.apply(&journaling("two"), "two", Some(60)).unwrap();
+        let reason = "journal: the daemon is not connected to the broker";
+        assert_eq!((back.state, back.reason.as_str()), (State::Back, reason));
+
+        says(&machine, true);
+        let waits = machine.apply(&journaling("two"), "two", Some(60)).unwrap();
+        assert_eq!(waits.state, State::Waiting);
+    }
+
+    #[test]
+    fn a_daemon_that_did_not_journal_before_is_not_blamed_on_the_change() {
+        let machine = Machine::with_one();
+        says(&machine, true);
+        machine.apply(&journaling("two"), "two", Some(60)).unwrap();
+        confirm(&machine, "two");
+        says(&machine, false);
+        let waits = machine
+            .apply(&journaling("three"), "three", Some(60))
+            .unwrap();
+        assert_eq!(waits.state, State::Waiting, "{}", waits.reason);
+    }
+}

@@ -4,16 +4,21 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::interval;
 
 use crate::clock::{MachineClock, boot_id};
-use crate::daemon::{self, Options, ticker};
+use crate::daemon::{self, Options, Sign, ticker};
 use crate::host::read_text;
 use crate::journal::Place;
+
+/// Well within what the units allow.
+const BEAT: Duration = Duration::from_secs(5);
 
 /// Runs the daemon until SIGTERM or SIGINT.
 ///
@@ -32,9 +37,14 @@ pub fn daemon(settings: &Path, password: &Path, report: Option<PathBuf>) -> Resu
         settings,
     };
     runtime()?.block_on(async {
-        let ready = || tell(NotifyState::Ready);
-        let alive = || tell(NotifyState::Watchdog);
-        daemon::run(options, ready, alive, told_to_stop()?).await?;
+        let say = |sign| match sign {
+            // Not only once the broker is there: `systemctl start` would wait for it, and a broker
+            // that is away for long would get the daemon killed.
+            Sign::Open => tell(NotifyState::Ready),
+            Sign::Alive => tell(NotifyState::Watchdog),
+            Sign::Subscribed => {}
+        };
+        daemon::run(options, say, told_to_stop()?).await?;
         tell(NotifyState::Stopping);
         Ok(ExitCode::SUCCESS)
     })
@@ -49,9 +59,23 @@ pub fn ticker(port: u16, password: &Path) -> Result<ExitCode> {
     let clock = Arc::new(MachineClock::new(true));
     runtime()?.block_on(async {
         tell(NotifyState::Ready);
-        ticker::run(port, &password, clock, boot, told_to_stop()?).await;
+        let stop = told_to_stop()?;
+        tokio::select! {
+            () = ticker::run(port, &password, clock, boot, stop) => {}
+            () = live() => {}
+        }
+        tell(NotifyState::Stopping);
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Tells the service manager for ever that the one thread here still gets round.
+async fn live() {
+    let mut beats = interval(BEAT);
+    loop {
+        beats.tick().await;
+        tell(NotifyState::Watchdog);
+    }
 }
 
 fn secret(path: &Path) -> Result<String> {

@@ -6,14 +6,19 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use site::answer::{self, Report, Status};
+use site::daemon::REPORT_PATH;
 use site::manifest::STATE_FOLDER;
 
 use crate::apply::applied;
 use crate::bundle::parse_manifest;
 use crate::cli::version;
+use crate::daemon::read;
 use crate::host::Host;
 use crate::plan::BROKER_UNIT;
 use crate::{history, open, process, release, say, service, transaction, units, verify};
+
+/// Of hundreds, those that are silent for longest; `bastion journal` has all.
+const MOST_METERS: usize = 20;
 
 /// Says how the machine is.
 ///
@@ -49,6 +54,8 @@ fn of(host: &Host) -> Status {
         last: history::read(host).unwrap_or_default().pop(),
         open_s: open::seconds_left(host).unwrap_or_default(),
         restart_due: restart_is_due(host),
+        // Whether it is as it should be is said by `verify`.
+        journal: read::report(&host.path(REPORT_PATH)).unwrap_or_default(),
     }
 }
 
@@ -133,6 +140,11 @@ fn print(status: &Status) {
     row("disk", format!("{} of {} MiB free", mib(free), mib(total)));
     for (unit, state) in &status.units {
         row("unit", format!("{unit} is {state}"));
+    }
+    if let Some(journal) = &status.journal {
+        for (name, words) in journal.rows(status.uptime_s, MOST_METERS) {
+            row("journal", format!("{name:<8} {words}"));
+        }
     }
     if let Some(left) = status.open_s {
         row("open", format!("SSH to the whole LAN, for {left} s more"));

@@ -1,5 +1,5 @@
 //! Compares what is on the machine with what was applied: files, firewall, units, packages,
-//! listeners, accounts.
+//! listeners, accounts, and whether the journal is written.
 //!
 //! It changes nothing that a packet or a program could notice. A check that cannot be made is
 //! named as such; a report without one check that was made is no pass.
@@ -15,11 +15,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use site::answer::Report;
+use site::daemon::{REPORT_PATH, SETTINGS_PATH};
 use site::flow::Policy;
 use site::manifest::{FLOWS_PATH, FileEntry, Manifest, RULESET_PATH};
 
 use crate::apply::{applied, attributes};
 use crate::bundle::{mode, parse_manifest, sha256};
+use crate::daemon::{read, shown};
 use crate::host::{Host, read_if_present, read_text};
 use crate::{firewall, packages, say, units};
 
@@ -74,6 +76,11 @@ pub(crate) fn report(host: &Host) -> Report {
         Ok(Manifest { accounts, .. }) => report.add("accounts", accounts::listed(host, accounts)),
     }
     host.system().ask_network(host, &mut report);
+    if let Ok(manifest) = &manifest
+        && manifest.files.iter().any(|file| file.path == SETTINGS_PATH)
+    {
+        report.add("journal", journal(host));
+    }
     report
 }
 
@@ -120,6 +127,12 @@ fn flows(host: &Host) -> Finding {
     let listed: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     Ok((rendered != listed)
         .then(|| "the flow list and the ruleset name different rules".to_owned()))
+}
+
+/// By the daemon's own report: whether it hears the broker and writes.
+fn journal(host: &Host) -> Finding {
+    let report = read::report(&host.path(REPORT_PATH))?;
+    Ok(read::fault(report.as_ref(), shown::now_s()))
 }
 
 fn add_units(host: &Host, manifest: &Manifest, report: &mut Report) {

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod collector;
+mod daemon;
 mod firewall;
 mod mosquitto;
 mod system;
@@ -149,6 +150,7 @@ impl Rendered {
             accounts::acl(&accounts),
         ];
         files.extend(units::units());
+        files.extend(daemon::files(site, secrets)?);
         files.extend(system::files(site));
         let manifest = Manifest {
             format: manifest::FORMAT,

@@ -10,6 +10,9 @@ use crate::shown;
 /// Longest list of failed checks.
 const CHECKS_SHOWN: usize = 40;
 
+/// Of hundreds, those that are silent for longest; `bastion journal` there has all.
+const MOST_METERS: usize = 20;
+
 /// What a plan changes, in few words: `2 packages, 14 files, 7 accounts added, firewall`.
 #[must_use]
 pub fn counts(plan: &Plan) -> String {
@@ -144,6 +147,11 @@ pub fn status(name: &str, status: &Status) -> String {
         row(unit, state.clone());
     }
     row("verify", verdict(&status.verify));
+    if let Some(journal) = &status.journal {
+        for (name, words) in journal.rows(status.uptime_s, MOST_METERS) {
+            row(&format!("journal: {name}"), words);
+        }
+    }
     if let Some(entry) = &status.last {
         row(
             "last",

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::eventually::{Look, eventually};
 use lab::roles::outside;
 use lab::virtual_pi::BOOT;
 use lab::virtual_pi::machine::PowerOn;
+use site::daemon::Report;
 
 use crate::deployed::DEPLOYED;
 use crate::flow::Flow;
@@ -26,7 +27,7 @@ async fn clock(stage: &Stage) -> Result<String> {
     outside::time(&stage.lab.outside, false).await?;
     let done = without_time(stage, &access).await;
     outside::time(&stage.lab.outside, true).await?;
-    let off = done?;
+    let (off, waiting, flow) = done?;
 
     let broker = "systemctl show --value --property=MainPID mosquitto.service";
     let before = stage.machine().at_console(broker).await?;
@@ -43,7 +44,8 @@ async fn clock(stage: &Stage) -> Result<String> {
         })
     })
     .await?;
-    let flow = Flow::begin(stage, &access).await?;
+    let dated = flow.judge().await;
+    let dated = dated.context("what was said before the clock was set")?;
     let later = flow.publish(6_000).await?;
     let after = stage.machine().at_console(broker).await?;
     ensure!(
@@ -52,19 +54,18 @@ async fn clock(stage: &Stage) -> Result<String> {
     );
     stage.machine().at_console("bastion verify").await?;
     Ok(format!(
-        "with a clock {} days behind policy and broker were up, and readings flowed ({}); set by {} days while the \
-         broker ran on, then {later}",
-        off.0.as_secs() / 86_400,
-        off.1,
-        off.0.as_secs() / 86_400
+        "with a clock {days} days behind policy and broker were up, and {waiting} records waited; set while the \
+         broker ran on, then with their right times {dated}; later {later}",
+        days = off.as_secs() / 86_400,
     ))
 }
 
-/// Boots where no time is to be had; gives how far the clock is off, and what came of readings.
-async fn without_time(
-    stage: &Stage,
+/// Boots where no time is to be had; gives how far the clock is off, how many records wait for it, and
+/// the flow of which they are.
+async fn without_time<'a>(
+    stage: &'a Stage,
     access: &lab::virtual_pi::access::Access,
-) -> Result<(Duration, String)> {
+) -> Result<(Duration, u64, Flow<'a>)> {
     let machine = stage.machine();
     // What systemd remembers of the time, as a card that was just written has none.
     machine
@@ -90,5 +91,14 @@ async fn without_time(
     let state = "systemctl is-active shelly-bastion-policy.service mosquitto.service";
     machine.at_console(state).await?;
     let flow = Flow::begin(stage, access).await?;
-    Ok((off, flow.publish(6_000).await?))
+    flow.say(6_000).await?;
+    let said = machine.at_console("bastion journal --json").await?;
+    let journal = serde_json::from_str::<Report>(&said)
+        .context("reading the daemon's report")?
+        .journal;
+    ensure!(
+        journal.clock.is_none() && journal.served == 0 && journal.newest > 0,
+        "promise broken: without a clock nothing may be served: {journal:?}"
+    );
+    Ok((off, journal.newest, flow))
 }

@@ -26,6 +26,14 @@ const PERIOD_MS: u64 = 1000;
 const COMES_BACK: Duration = Duration::from_secs(150);
 const ON_ITS_WAY: Duration = Duration::from_secs(30);
 
+/// What journals readings on the Pi.
+pub(crate) const JOURNAL_UNITS: [&str; 2] = [
+    "shelly-bastion-daemon.service",
+    "shelly-bastion-ticker.service",
+];
+/// An emulated machine starts a program in seconds.
+const JOURNALS: Duration = Duration::from_secs(120);
+
 /// A site whose collector reads.
 pub(crate) struct Flow<'a> {
     stage: &'a Stage,
@@ -34,7 +42,7 @@ pub(crate) struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    /// Empties the database, and starts the collector with the settings of a folder's site.
+    /// Empties database and journal, and starts the collector with the settings of a folder's site.
     pub(crate) async fn begin(stage: &'a Stage, from: &Access) -> Result<Flow<'a>> {
         let (site, secrets) = site_of(from)?;
         let lab = &stage.lab;
@@ -61,6 +69,7 @@ impl<'a> Flow<'a> {
             .script("rm -rf /var/lib/collector; : > /var/log/collector.log")
             .await?;
         collector::install(&lab.collector, program, settings).await?;
+        begin_journal(stage).await?;
         collector::start(&lab.collector)
             .await
             .context("promise broken: the collector cannot read the broker")?;
@@ -73,6 +82,12 @@ impl<'a> Flow<'a> {
 
     /// Lets all meters publish for a while, and judges what came of it.
     pub(crate) async fn publish(&self, duration_ms: u64) -> Result<String> {
+        self.say(duration_ms).await?;
+        self.judge().await
+    }
+
+    /// Lets all meters publish for a while.
+    pub(crate) async fn say(&self, duration_ms: u64) -> Result<()> {
         let all = fleet_for(&self.site, &self.secrets, PERIOD_MS, Some(duration_ms))?;
         let meters = &self.stage.lab.meters;
         fleet::install(meters, &all).await?;
@@ -83,7 +98,7 @@ impl<'a> Flow<'a> {
             published.code,
             published.stderr
         );
-        self.judge().await
+        Ok(())
     }
 
     /// Lets all meters publish until [`Flow::end`], and waits until each has got through.
@@ -145,7 +160,8 @@ impl<'a> Flow<'a> {
         judge::stored(&stored_in(&self.stage.lab.influxdb).await?)
     }
 
-    async fn judge(&self) -> Result<String> {
+    /// Waits until what the fleet said last is stored, exactly.
+    pub(crate) async fn judge(&self) -> Result<String> {
         let ledger = fleet::ledger(&self.stage.lab.meters).await?;
         let sent = judge::sent(&ledger);
         let devices: BTreeSet<&str> = sent.keys().map(|(device, ..)| device.as_str()).collect();
@@ -172,6 +188,25 @@ impl<'a> Flow<'a> {
         stored.retain(|_, list| !list.is_empty());
         Ok(stored)
     }
+}
+
+/// Begins a new journal, and waits until the daemon hears the broker. A recalled machine has slept
+/// without knowing: its time since boot went on as if there had been no pause, so that what the old
+/// journal remembers of this boot's wall time is no longer right. No real machine does that.
+async fn begin_journal(stage: &Stage) -> Result<()> {
+    let units = JOURNAL_UNITS.join(" ");
+    let script = format!(
+        "systemctl stop {units} && rm -rf /var/lib/private/shelly-bastion-journal/* && systemctl start {units}"
+    );
+    stage.machine().at_console(&script).await?;
+    eventually("the daemon to hear the broker", JOURNALS, || async {
+        let said = stage.machine().console("bastion journal", JOURNALS).await?;
+        Ok(match said.code {
+            0 => Look::Done(()),
+            _ => Look::NotYet(format!("{}{}", said.stdout, said.stderr)),
+        })
+    })
+    .await
 }
 
 /// Starts the database unless it runs.

@@ -8,6 +8,7 @@ mod deployment;
 mod flow;
 mod interrupted;
 mod isolation;
+mod journal;
 mod listing;
 mod lockout;
 mod machine;
@@ -47,6 +48,7 @@ fn all() -> Vec<Scenario> {
         console_open::scenarios(),
         reboot::scenarios(),
         clock::scenarios(),
+        journal::scenarios(),
         network::scenarios(),
         secrets_leak::scenarios(),
         traps::scenarios(),

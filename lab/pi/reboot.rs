@@ -10,7 +10,7 @@ use lab::virtual_pi::BOOT;
 use site::manifest::RULESET_PATH;
 
 use crate::deployed::DEPLOYED;
-use crate::flow::Flow;
+use crate::flow::{Flow, JOURNAL_UNITS};
 use crate::listing::Listing;
 use crate::stage::{Scenario, Stage, scenario};
 
@@ -67,6 +67,13 @@ async fn reboot(stage: &Stage) -> Result<String> {
     let (_, policy) = started(stage, "shelly-bastion-policy.service").await?;
     let (network, _) = started(stage, "networking.service").await?;
     let (broker, _) = started(stage, "mosquitto.service").await?;
+    for unit in JOURNAL_UNITS {
+        let (journal, _) = started(stage, unit).await?;
+        ensure!(
+            policy <= journal,
+            "promise broken: the policy was there {policy} µs after power, {unit} began at {journal}"
+        );
+    }
     ensure!(
         policy <= network && policy <= broker,
         "promise broken: the policy was there {policy} µs after power, the network began at {network}, the broker \
@@ -117,8 +124,11 @@ async fn failed_policy(stage: &Stage) -> Result<String> {
     stage.machine().at_console(&damage).await?;
     stage.machine().reboot(BOOT).await?;
     stage.machine().wait_until_settled(BOOT).await?;
-    let state = "systemctl is-active shelly-bastion-policy.service mosquitto.service; true";
-    let state = stage.machine().at_console(state).await?;
+    let state = format!(
+        "systemctl is-active shelly-bastion-policy.service mosquitto.service {}; true",
+        JOURNAL_UNITS.join(" ")
+    );
+    let state = stage.machine().at_console(&state).await?;
     ensure!(
         state.starts_with("failed\n") && !state.contains("\nactive"),
         "promise broken: with a policy that does not load, policy and broker are {state}"

@@ -9,6 +9,7 @@ use lab::judge::{self, Readings};
 use lab::live::{self, everything_stored, fleet_of};
 use lab::roles::{collector, fleet};
 use lab::{Lab, site_file};
+use site::Meter;
 
 use crate::shared::{Scenario, Stage, scenario};
 
@@ -28,18 +29,16 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     )]
 }
 
-/// Id and topic prefix of a Shelly EM that publishes nothing by itself.
+/// Shelly EMs that publish nothing by themselves; scenarios speak as these.
+pub(crate) fn spares(lab: &Lab) -> impl Iterator<Item = &Meter> {
+    let kind = site_file::MODELS.first().map(|(kind, _)| *kind);
+    let meters = lab.site.meters.iter().skip(PUBLISHING);
+    meters.filter(move |meter| Some(meter.model.name) == kind)
+}
+
+/// Id and topic prefix of one of them.
 pub(crate) fn spare(lab: &Lab, number: usize) -> Result<(&str, &str)> {
-    let (kind, _) = site_file::MODELS
-        .first()
-        .context("the fleet has no models")?;
-    let mut spares = lab
-        .site
-        .meters
-        .iter()
-        .skip(PUBLISHING)
-        .filter(|meter| meter.model.name == *kind);
-    let meter = spares
+    let meter = spares(lab)
         .nth(number)
         .with_context(|| format!("the site has no spare meter {number}"))?;
     Ok((&meter.id, &meter.prefix))

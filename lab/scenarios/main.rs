@@ -8,6 +8,7 @@ mod housekeeping;
 mod identity;
 mod isolation;
 mod limits;
+mod outage;
 mod outbound;
 mod shared;
 
@@ -31,6 +32,7 @@ fn all() -> Vec<Scenario> {
         identity::scenarios(),
         guide_defects::scenarios(),
         housekeeping::scenarios(),
+        outage::scenarios(),
     ]
     .into_iter()
     .flatten()

@@ -15,22 +15,28 @@ pub(crate) type Scenario = runner::Scenario<Stage>;
 /// What a scenario needs that judges the matrix of attempts.
 pub(crate) const MATRIX: &str = "matrix";
 
-/// A scenario from an `async fn(&Stage) -> Result<String>`.
+/// A scenario from an `async fn(&Stage) -> Result<String>`: among others, or with the lab for itself.
 macro_rules! scenario {
     ($name:literal, $body:path) => {
-        lab::runner::Scenario {
-            name: $name,
-            needs: None,
-            only_in_full: false,
-            body: |stage| Box::pin($body(stage)),
-        }
+        $crate::shared::scenario!($name, None, read, $body)
     };
     ($name:literal, matrix, $body:path) => {
-        lab::runner::Scenario {
+        $crate::shared::scenario!($name, Some($crate::shared::MATRIX), read, $body)
+    };
+    ($name:literal, alone, $body:path) => {
+        $crate::shared::scenario!($name, None, write, $body)
+    };
+    ($name:literal, $needs:expr, $turn:ident, $body:path) => {
+        lab::runner::Scenario::<$crate::shared::Stage> {
             name: $name,
-            needs: Some($crate::shared::MATRIX),
+            needs: $needs,
             only_in_full: false,
-            body: |stage| Box::pin($body(stage)),
+            body: |stage| {
+                Box::pin(async move {
+                    let _turn = stage.whole_lab.$turn().await;
+                    $body(stage).await
+                })
+            },
         }
     };
 }
@@ -42,6 +48,8 @@ pub(crate) struct Stage {
     pub(crate) lab: Lab,
     /// Held by scenarios that change the bastion, one at a time; they leave it as it was.
     pub(crate) bastion_turn: tokio::sync::Mutex<()>,
+    /// Held by scenarios that let parts of the way fail: then nobody else may rely on them.
+    pub(crate) whole_lab: tokio::sync::RwLock<()>,
     matrix: Option<Matrix>,
     listening: OnceCell<Result<(), String>>,
 }
@@ -86,6 +94,7 @@ impl runner::Stage for Stage {
             lab,
             matrix,
             bastion_turn: tokio::sync::Mutex::new(()),
+            whole_lab: tokio::sync::RwLock::new(()),
             listening: OnceCell::new(),
         })
     }

@@ -3,12 +3,17 @@
 //! Neither side has passed through the project's parsing code: the ledger was written from the
 //! simulated physics, and the database is asked in its own language.
 
-use std::collections::BTreeMap;
+mod excused;
+mod pairs;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use actors::ledger::{Line, Value as Sent};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+
+pub use excused::{Missing, excuse};
 
 /// How far a stored time may be from the time of sending.
 pub const TOLERANCE_NS: u64 = 1_000_000_000;
@@ -35,6 +40,8 @@ pub type Readings = BTreeMap<Series, Vec<Reading>>;
 pub struct Difference {
     /// Sent and not stored.
     pub lost: Vec<String>,
+    /// Of those: device, and when it was sent.
+    pub lost_at: Vec<(String, u64)>,
     /// Stored more often than sent.
     pub doubled: Vec<String>,
     /// Stored at another time than sent.
@@ -219,34 +226,43 @@ pub fn compare(sent: &Readings, stored: &Readings) -> Difference {
     difference
 }
 
-/// Each sent reading takes the nearest stored one of its value; what is left over on either side
-/// is the difference.
+/// What is left over on either side is the difference.
 fn compare_series(
     series: &Series,
     sent: &[Reading],
     stored: &[Reading],
     difference: &mut Difference,
 ) {
-    let mut left: Vec<&Reading> = stored.iter().collect();
-    let mut missing = Vec::new();
     difference.compared += sent.len();
-    for reading in sent {
-        let shift = |other: &Reading| other.at_ns.abs_diff(reading.at_ns);
-        let nearest = left
-            .iter()
-            .enumerate()
-            .filter(|(_, other)| equal(&other.value, &reading.value))
-            .min_by_key(|(_, other)| shift(other))
-            .map(|(index, other)| (index, shift(other)));
-        match nearest {
-            Some((index, shift)) if shift <= TOLERANCE_NS => {
-                left.remove(index);
-                difference.largest_shift_ns = difference.largest_shift_ns.max(shift);
-            }
-            _ => missing.push(reading),
+    let (mut found, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    let mut looked_at = BTreeSet::new();
+    for (place, reading) in sent.iter().enumerate() {
+        if looked_at.contains(&place) {
+            continue;
+        }
+        let same = |list: &[Reading]| -> Vec<(usize, u64)> {
+            let each = list.iter().enumerate();
+            each.filter(|(_, other)| equal(&other.value, &reading.value))
+                .map(|(place, other)| (place, other.at_ns))
+                .collect()
+        };
+        let (here, there) = (same(sent), same(stored));
+        looked_at.extend(here.iter().map(|(place, _)| *place));
+        for (one, other) in pairs::of(&here, &there) {
+            found.insert(one.0);
+            taken.insert(other.0);
+            let shift = one.1.abs_diff(other.1);
+            difference.largest_shift_ns = difference.largest_shift_ns.max(shift);
         }
     }
-    for reading in missing {
+    let others = |list: &'_ [Reading], used: &BTreeSet<usize>| -> Vec<Reading> {
+        let each = list.iter().enumerate();
+        let left = each.filter(|(place, _)| !used.contains(place));
+        left.map(|(_, reading)| reading.clone()).collect()
+    };
+    let missing = others(sent, &found);
+    let mut left = others(stored, &taken);
+    for reading in &missing {
         let elsewhere = left
             .iter()
             .position(|other| equal(&other.value, &reading.value));
@@ -259,7 +275,10 @@ fn compare_series(
                     other.at_ns
                 ));
             }
-            None => difference.lost.push(describe(series, reading)),
+            None => {
+                difference.lost.push(describe(series, reading));
+                difference.lost_at.push((series.0.clone(), reading.at_ns));
+            }
         }
     }
     for reading in left {
@@ -269,7 +288,7 @@ fn compare_series(
         } else {
             &mut difference.invented
         };
-        list.push(describe(series, reading));
+        list.push(describe(series, &reading));
     }
 }
 

@@ -16,7 +16,7 @@ use crate::diagnostics;
 use crate::engine::Engine;
 use crate::node::{Node, Plug};
 use crate::roles::witness::Post;
-use crate::roles::{bastion, collector, database, guide, join, router, witness};
+use crate::roles::{bastion, collector, database, guide, join, journal, router, witness};
 use crate::site_file::{self, COLLECTOR_ACCOUNT};
 use crate::steps::Steps;
 use crate::sweep::{Reach, sweep};
@@ -301,7 +301,10 @@ impl Lab {
             bastion::apply(&self.bastion, &[])
                 .await?
                 .success()
-                .context("bastion apply")
+                .context("bastion apply")?;
+            // Each would do without the other; the first tick must find a session that keeps it.
+            journal::start_daemon(&self.bastion).await?;
+            journal::start_ticker(&self.bastion).await
         };
         let lan_side = async {
             collector::install(&self.collector, read(&self.artifacts.collector)?, settings).await?;

@@ -74,6 +74,16 @@ pub async fn stored_in(node: &Node) -> Result<serde_json::Value> {
     database::query(node, question).await
 }
 
+/// What a machine's database holds of a time and later, in ns since 1970.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn stored_since(node: &Node, from_ns: u64) -> Result<serde_json::Value> {
+    let question =
+        format!("SELECT * FROM \"power\",\"energy\",\"device\" WHERE time >= {from_ns} GROUP BY *");
+    database::query(node, &question).await
+}
+
 /// Prints the table every few seconds until the process is asked to stop.
 ///
 /// # Errors

@@ -271,12 +271,13 @@ impl Node {
             .with_context(|| format!("a script on {}:\n{script}\n", self.name))
     }
 
-    /// Starts a program as root and leaves it running; what it says goes to `/var/log/NAME.log`.
+    /// Starts a program as root and leaves it running; what it says goes to `/var/log/NAME.log`, its
+    /// number to `/run/NAME.pid`.
     ///
     /// # Errors
     /// When the engine refuses.
     pub async fn spawn(&self, name: &str, command: &[&str]) -> Result<()> {
-        let log = format!("exec \"$@\" >>/var/log/{name}.log 2>&1");
+        let log = format!("echo $$ >/run/{name}.pid; exec \"$@\" >>/var/log/{name}.log 2>&1");
         let mut words = vec!["sh", "-c", &log, name];
         words.extend_from_slice(command);
         let docker = &self.engine.docker;
@@ -294,6 +295,25 @@ impl Node {
             .await
             .with_context(what)?;
         Ok(())
+    }
+
+    /// Ends a program that was started with [`Node::spawn`], by a signal such as `KILL`, and waits
+    /// until it is gone.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub async fn end(&self, name: &str, signal: &str) -> Result<()> {
+        self.script(&format!(
+            "pid=$(cat /run/{name}.pid)
+             kill -{signal} $pid
+             for i in $(seq 300); do
+                 case $(cut -d' ' -f3 /proc/$pid/stat 2>/dev/null) in ''|Z) exit 0;; esac
+                 sleep 0.05
+             done
+             exit 1"
+        ))
+        .await
+        .map(drop)
     }
 
     /// Puts files into the machine, owned by root. Folders on the way are made.

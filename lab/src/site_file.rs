@@ -15,6 +15,8 @@ pub const PUBLIC_HOST: &str = "meters.example.net";
 pub const CHECK_ACCOUNT: &str = "check";
 /// The account of the collector.
 pub const COLLECTOR_ACCOUNT: &str = "collector";
+/// The account of a second collector, which knows nothing of the first.
+pub const SECOND_COLLECTOR: &str = "second";
 /// The database.
 pub const DATABASE: &str = "energy";
 
@@ -134,6 +136,10 @@ name = \"{DATABASE}\"
 
 [[reader]]
 name = \"{COLLECTOR_ACCOUNT}\"
+kind = \"collector\"
+
+[[reader]]
+name = \"{SECOND_COLLECTOR}\"
 kind = \"collector\"
 
 [[reader]]

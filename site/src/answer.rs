@@ -271,4 +271,7 @@ pub struct Status {
     /// A package that was upgraded, such as the kernel's, is in use only after a restart.
     #[serde(default)]
     pub restart_due: bool,
+    /// What the daemon says of itself and the journal; none when it has said nothing.
+    #[serde(default)]
+    pub journal: Option<crate::daemon::Report>,
 }

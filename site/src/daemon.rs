@@ -1,6 +1,8 @@
 //! What the bastion's daemon is told and what it says: its settings as they are rendered, the topics
 //! on which it meets readers and its ticker, and its report. Doing all that is left to `bastion`.
 
+mod words;
+
 use serde::{Deserialize, Serialize};
 
 use crate::meter::{Generation, Meter, Source};
@@ -19,7 +21,7 @@ pub const FETCH_FILTER: &str = "bastion/v1/+/fetch";
 /// The daemon's settings on a bastion: [`Settings`] as JSON. No secret.
 pub const SETTINGS_PATH: &str = "/etc/shelly-bastion/daemon.json";
 /// The daemon's password on a bastion.
-pub const PASSWORD_PATH: &str = "/etc/shelly-bastion/daemon.password";
+pub const PASSWORD_PATH: &str = "/etc/shelly-bastion/bastion.password";
 /// The ticker's password on a bastion.
 pub const TICKER_PASSWORD_PATH: &str = "/etc/shelly-bastion/ticker.password";
 /// The journal's folder on a bastion.
@@ -168,8 +170,13 @@ pub struct Report {
     pub written_s: u64,
     /// Whether the broker is connected.
     pub connected: bool,
+    /// Connections since the daemon started.
+    pub connections: u64,
     /// How often the broker had forgotten the session.
     pub sessions_lost: u64,
+    /// Seconds since the ticker's last tick, or since the broker was connected if that was later; none
+    /// before the first connection.
+    pub tick_s: Option<u64>,
     /// The journal.
     pub journal: JournalReport,
     /// What was counted since the daemon started.

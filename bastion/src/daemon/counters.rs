@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use site::daemon::{Counted, FORMAT, JournalReport, Listened, MeterReport, ReaderReport, Report};
 
+use super::link::Link;
 use crate::journal::Reader;
 
 /// Counters that several threads write.
@@ -27,6 +28,8 @@ pub(super) struct Counters {
     alive_ns: AtomicU64,
     /// When the last message came, ns since boot.
     last_ns: AtomicU64,
+    /// When the last tick came, or the broker if that was later, ns since boot.
+    tick_ns: AtomicU64,
     meters: Vec<Seen>,
     problem: Mutex<String>,
     pub(super) damaged: u64,
@@ -63,9 +66,18 @@ impl Counters {
         retained,
         foreign,
         dated_by_ticks,
-        ticks,
         sessions_lost
     );
+
+    pub(super) fn ticked(&self, now_ns: u64) {
+        self.ticks.fetch_add(1, Relaxed);
+        self.tick_ns.store(now_ns, Relaxed);
+    }
+
+    /// Nobody can tick before the broker is there.
+    pub(super) fn connected(&self, now_ns: u64) {
+        self.tick_ns.store(now_ns, Relaxed);
+    }
 
     pub(super) fn recorded(&self, messages: u32) {
         self.recorded.fetch_add(u64::from(messages), Relaxed);
@@ -102,7 +114,7 @@ impl Counters {
         reader: &Reader,
         boot: site::record::Id,
         meters: &[Listened],
-        connected: bool,
+        link: &Link,
         now_ns: u64,
     ) -> Report {
         let since = |last: &AtomicU64| match last.load(Relaxed) {
@@ -113,8 +125,10 @@ impl Counters {
         Report {
             format: FORMAT,
             written_s: now_ns / 1_000_000_000,
-            connected,
+            connected: link.is_connected(),
+            connections: link.connections(),
             sessions_lost: self.sessions_lost.load(Relaxed),
+            tick_s: since(&self.tick_ns),
             journal: JournalReport {
                 identity: extent.journal,
                 oldest: extent.oldest,

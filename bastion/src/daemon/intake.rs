@@ -75,6 +75,7 @@ impl Intake {
         }
         self.hand_over();
         let now_ns = self.clock.boot_ns();
+        self.counters.connected(now_ns);
         self.ticks.connected(resumed, now_ns);
     }
 
@@ -110,7 +111,7 @@ impl Intake {
             self.counters.retained();
         } else if topic == TICK_TOPIC {
             if let Some(tick_ns) = ticker::time_of(&message.payload, &self.boot) {
-                self.counters.ticks();
+                self.counters.ticked(now_ns);
                 let dated = self.ticks.tick(tick_ns, now_ns);
                 self.release(dated);
                 self.tell(ToWriter::Heard(self.ticks.heard_ns()));

@@ -118,6 +118,11 @@ impl Link {
         self.state().connected
     }
 
+    /// How many there were since the daemon started.
+    pub(super) fn connections(&self) -> u64 {
+        u64::from(self.state().number)
+    }
+
     /// Acknowledges messages in this order, except those of earlier connections.
     pub(super) fn acknowledge(&self, acks: impl Iterator<Item = Ack>) {
         let mut state = self.state();

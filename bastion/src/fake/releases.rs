@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::json;
+use site::daemon::SETTINGS_PATH;
 use site::manifest::{
     FLOWS_PATH, FORMAT, FileEntry, MOSQUITTO_CONF_PATH, Manifest, PASSWD_PATH, PROGRAM_PATH,
     PackageEntry, RULESET_PATH, TABLE, UnitEntry, UnitState,
@@ -27,6 +28,11 @@ pub(crate) fn one() -> TempDir {
 /// The second release: other contents, a new folder, another account.
 pub(crate) fn two() -> TempDir {
     folder("two", &[("/etc/two/new/folder/file", "0640")], "a:2\nc:1\n")
+}
+
+/// A release with a daemon that journals; releases differ by their name.
+pub(crate) fn journaling(name: &str) -> TempDir {
+    folder(name, &[(SETTINGS_PATH, "0644")], "a:1\nb:1\n")
 }
 
 fn folder(content: &str, more: &[(&str, &str)], passwd: &str) -> TempDir {

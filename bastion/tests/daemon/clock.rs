@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bastion::clock::Clock;
-use bastion::daemon::{self, Options};
+use bastion::daemon::{self, Options, Sign};
 use bastion::journal::Place;
 use site::record::{ClockSource, Id};
 use tokio::sync::oneshot;
@@ -74,9 +74,12 @@ fn start(bench: &Bench, clock: Arc<Own>, boot: u8) -> Running {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        let running = daemon::run(options, || ready.send(()).unwrap(), || {}, async {
-            drop(stopped.await);
-        });
+        let say = |sign| {
+            if sign == Sign::Subscribed {
+                ready.send(()).unwrap();
+            }
+        };
+        let running = daemon::run(options, say, async { drop(stopped.await) });
         runtime.unwrap().block_on(running).unwrap();
     });
     subscribed.recv_timeout(Duration::from_secs(30)).unwrap();

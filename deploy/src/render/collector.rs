@@ -25,6 +25,7 @@ struct Broker<'a> {
     port: u16,
     account: &'a str,
     password_file: String,
+    source: &'a str,
 }
 
 #[derive(Serialize)]
@@ -72,6 +73,8 @@ pub fn collector_files(
             port: site::flow::MQTT_PORT,
             account: &reader.name,
             password_file: password_path.clone(),
+            // What the bastion's daemon keeps. `broker` reads around it: see docs/journal.md.
+            source: "journal",
         },
         database: Database {
             url: &site.database.url,

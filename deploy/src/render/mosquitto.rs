@@ -9,6 +9,10 @@ const CONNECTIONS_STEP: usize = 4000;
 /// Readers, strangers in the middle of a handshake.
 const SPARE_CONNECTIONS: usize = 200;
 
+/// Messages on their way to one client before the first is acknowledged. The bastion's daemon asks
+/// for as many.
+pub(super) const WINDOW: u16 = 1000;
+
 /// Everything is said, nothing is left to a default: defaults differ between versions.
 pub(super) fn configuration(meters: usize) -> String {
     // A meter may come back before the broker noticed that it had gone.
@@ -30,7 +34,7 @@ persistence false
 upgrade_outgoing_qos true
 persistent_client_expiration 14d
 # Per client. When a reader is away, its messages wait here, in memory, until one limit is met.
-max_inflight_messages 1000
+max_inflight_messages {WINDOW}
 max_queued_messages 200000
 max_queued_bytes 67108864
 queue_qos0_messages false

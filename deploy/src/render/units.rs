@@ -6,12 +6,12 @@ use site::manifest::{
     UnitEntry, UnitState,
 };
 
-use super::{RenderedFile, system};
+use super::{RenderedFile, daemon, system};
 
 /// The policy's unit, and what is added to the distribution's broker unit.
-const POLICY_UNIT: &str = "shelly-bastion-policy.service";
+pub(super) const POLICY_UNIT: &str = "shelly-bastion-policy.service";
 const POLICY_PATH: &str = "/etc/systemd/system/shelly-bastion-policy.service";
-const BROKER_UNIT: &str = "mosquitto.service";
+pub(super) const BROKER_UNIT: &str = "mosquitto.service";
 /// Opens SSH to the LAN for minutes when a file on the boot partition asks for it.
 const OPEN_UNIT: &str = "shelly-bastion-open.service";
 const OPEN_PATH: &str = "/etc/systemd/system/shelly-bastion-open.service";
@@ -52,13 +52,15 @@ pub(super) fn managed(site: &Site) -> Vec<UnitEntry> {
             restart_for: paths(&[MOSQUITTO_CONF_PATH, BROKER_PATH]),
             reload_for: paths(&[PASSWD_PATH, ACL_PATH]),
         },
-        UnitEntry {
-            name: OPEN_UNIT.to_owned(),
-            state: UnitState::Running,
-            restart_for: vec![],
-            reload_for: vec![],
-        },
     ];
+    // Behind the broker: it must know their accounts before they come.
+    units.extend(daemon::units());
+    units.push(UnitEntry {
+        name: OPEN_UNIT.to_owned(),
+        state: UnitState::Running,
+        restart_for: vec![],
+        reload_for: vec![],
+    });
     units.extend(system::units(site));
     units
 }

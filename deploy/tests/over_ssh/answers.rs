@@ -77,6 +77,7 @@ pub(crate) fn status(release: Option<&str>, waiting: Option<(&str, u64)>) -> Sta
         verify: report(&[Verdict::Held]),
         last: None,
         open_s: None,
+        journal: None,
         restart_due: false,
     }
 }

@@ -20,6 +20,7 @@ use site::answer::{
     AccountChange, FORMAT, FileAction, FileChange, FirewallChange, PackageChange, Plan, UnitAction,
     UnitChange,
 };
+use site::daemon::{SETTINGS_PATH, Settings};
 use site::flow::Policy;
 use site::manifest::{
     ACL_PATH, FLOWS_PATH, HEALTH_PASSWORD_PATH, MOSQUITTO_CONF_PATH, PASSWD_PATH, PROGRAM_PATH,
@@ -203,12 +204,25 @@ fn second_deploy() {
     check("second", &shown);
 }
 
+fn without_the_last_meter(world: &World) -> String {
+    let mut settings: Settings = serde_json::from_str(&world.content(SETTINGS_PATH)).unwrap();
+    settings.meters.pop().unwrap();
+    serde_json::to_string_pretty(&settings).unwrap() + "\n"
+}
+
 #[test]
 fn one_more_meter() {
     let world = World::of("home");
     let plan = Plan {
-        files: vec![changed(PASSWD_PATH, None), changed(ACL_PATH, None)],
-        units: vec![told("mosquitto.service", UnitAction::Reload)],
+        files: vec![
+            changed(PASSWD_PATH, None),
+            changed(ACL_PATH, None),
+            changed(SETTINGS_PATH, Some(without_the_last_meter(&world))),
+        ],
+        units: vec![
+            told("mosquitto.service", UnitAction::Reload),
+            told("shelly-bastion-daemon.service", UnitAction::Restart),
+        ],
         accounts: AccountChange {
             added: vec!["shellypro3em-aabbccddee04".to_owned()],
             ..AccountChange::default()
@@ -237,6 +251,14 @@ fn the_program_alone() {
     let world = World::of("home");
     let plan = Plan {
         files: vec![changed(PROGRAM_PATH, None)],
+        units: ["daemon", "ticker"]
+            .map(|name| {
+                told(
+                    &format!("shelly-bastion-{name}.service"),
+                    UnitAction::Restart,
+                )
+            })
+            .into(),
         ..nothing()
     };
     check("program", &world.show(&plan, Some("0.1.0 (1a2b3c4d)")));

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::node::Output;
+use site::answer::UnitAction;
 use site::manifest::PROGRAM_PATH;
 
 use crate::deployed::{change_site, one_more_meter, seconds_of};
-use crate::flow::Flow;
+use crate::flow::{Flow, JOURNAL_UNITS};
 use crate::listing::Listing;
 use crate::stage::Stage;
 
@@ -58,9 +59,16 @@ pub(super) async fn program_alone(stage: &Stage) -> Result<String> {
     let before = stage.machine().at_console(&hash).await?;
     let (_, plan) = stage.dry_run(&access).await?;
     let paths: Vec<&str> = plan.files.iter().map(|file| file.path.as_str()).collect();
+    let units: Vec<(&str, UnitAction)> = plan
+        .units
+        .iter()
+        .map(|unit| (unit.name.as_str(), unit.action))
+        .collect();
     ensure!(
-        paths.contains(&PROGRAM_PATH) && plan.units.is_empty() && plan.firewall.is_none(),
-        "another program changes more than files: {plan:?}"
+        paths.contains(&PROGRAM_PATH)
+            && units == JOURNAL_UNITS.map(|name| (name, UnitAction::Restart))
+            && plan.firewall.is_none(),
+        "another program changes more than files and its own units: {plan:?}"
     );
     let output = stage.deploy_well(&access).await?;
     ensure!(
@@ -74,7 +82,7 @@ pub(super) async fn program_alone(stage: &Stage) -> Result<String> {
     );
     let verdict = flow.end().await?;
     Ok(format!(
-        "{} changed; same broker process; {verdict}, no connection lost ({})",
+        "{} changed; journal and ticker started afresh, same broker process; {verdict}, no connection lost ({})",
         paths.join(", "),
         times(&output, &["transfer", "apply", "confirm"])
     ))

@@ -9,7 +9,7 @@ use site::answer::{FileAction, Plan, UnitAction};
 use site::manifest::PASSWD_PATH;
 
 use crate::deployed::{First, WINDOW, change_site, seconds_of, site_of};
-use crate::flow::Flow;
+use crate::flow::{Flow, JOURNAL_UNITS};
 use crate::listing::{Change, HISTORY, IN_PLACE, Listing, MEMORY, RELEASES};
 use crate::stage::Stage;
 
@@ -329,13 +329,16 @@ pub(super) async fn first(stage: &Stage) -> Result<String> {
         stderr.contains(" 0 broken") && stdout.contains("Next:"),
         "not everything held, or nobody is told what to do next: {stderr}{stdout}"
     );
-    let active = stage
-        .machine()
-        .at_console("systemctl is-active shelly-bastion-policy.service mosquitto.service")
-        .await?;
+    let units = [
+        &["shelly-bastion-policy.service", "mosquitto.service"],
+        &JOURNAL_UNITS[..],
+    ]
+    .concat();
+    let active = format!("systemctl is-active {}", units.join(" "));
+    let active = stage.machine().at_console(&active).await?;
     ensure!(
-        active == "active\nactive\n",
-        "policy and broker are {active}"
+        active == "active\n".repeat(units.len()),
+        "{units:?} are {active}"
     );
     let left = stage
         .machine()

@@ -81,6 +81,15 @@ fn each_fault_is_called_by_its_name() {
     );
 }
 
+/// The first is missing; the second, of the same value, is there.
+#[test]
+fn a_missing_reading_takes_nobody_elses() {
+    let sent = readings(&[(T, 0.9), (T + SECOND / 2, 0.9)]);
+    let difference = compare(&sent, &readings(&[(T + SECOND / 2, 0.9)]));
+    assert_eq!(difference.lost_at, [("meter".to_owned(), T)]);
+    assert_eq!(difference.largest_shift_ns, 0);
+}
+
 #[test]
 fn a_database_answer_becomes_readings() {
     let answer = serde_json::json!({"results": [{"series": [{

@@ -9,7 +9,12 @@ use deploy::render::COLLECTOR_FOLDER;
 use crate::eventually::{Look, eventually};
 use crate::node::{Node, Upload};
 
-const PROGRAM: &str = "/usr/local/bin/collector";
+/// Where the program is.
+pub const PROGRAM: &str = "/usr/local/bin/collector";
+/// Where it keeps what outlives it: cursors, what was set aside, the last status.
+pub const STATE: &str = "/var/lib/collector";
+/// The name under which it is started.
+pub const NAME: &str = "collector";
 
 /// Puts program and settings on the machine.
 ///
@@ -27,28 +32,30 @@ pub async fn install(node: &Node, program: Vec<u8>, settings: Vec<RenderedFile>)
         content: file.content,
     }));
     node.upload(&files).await?;
-    node.run(&["mkdir", "-p", "/var/lib/collector"]).await?;
+    node.run(&["mkdir", "-p", STATE]).await?;
     Ok(())
 }
 
-/// Starts the program, and waits until it reads the broker.
+/// What it says when it can read: from a bastion's journal, or from a broker.
+const READS: [&str; 2] = ["connected to the bastion", "subscribed"];
+const LOG: &str = "/var/log/collector.log";
+
+/// Starts the program, and waits until it reads.
 ///
 /// # Errors
 /// When it does not get there; the message carries the end of its log.
 pub async fn start(node: &Node) -> Result<()> {
-    let settings = format!("{COLLECTOR_FOLDER}/collector.toml");
-    node.spawn("collector", &[PROGRAM, "run", "--config", &settings])
-        .await?;
+    let log = || async { node.run(&["cat", LOG]).await.unwrap_or_default() };
+    let reads = |log: &str| READS.map(|words| log.matches(words).count());
+    let before = reads(&log().await);
+    spawn(node).await?;
     eventually(
-        "the collector to subscribe to the broker",
+        "the collector to read the bastion",
         Duration::from_secs(15),
         || async {
-            let log = node
-                .run(&["cat", "/var/log/collector.log"])
-                .await
-                .unwrap_or_default();
+            let log = log().await;
             let end: Vec<&str> = log.lines().rev().take(3).collect();
-            Ok(if log.contains("subscribed") {
+            Ok(if reads(&log) != before {
                 Look::Done(())
             } else {
                 Look::NotYet(end.join(" | "))
@@ -56,4 +63,14 @@ pub async fn start(node: &Node) -> Result<()> {
         },
     )
     .await
+}
+
+/// Starts the program, whatever becomes of it.
+///
+/// # Errors
+/// When the engine refuses.
+pub async fn spawn(node: &Node) -> Result<()> {
+    let settings = format!("{COLLECTOR_FOLDER}/collector.toml");
+    node.spawn(NAME, &[PROGRAM, "run", "--config", &settings])
+        .await
 }

@@ -102,6 +102,22 @@ pub async fn publish_as(
     node.exec("root", &command).await
 }
 
+/// Publishes each line that a script of `sh` prints as one message, over one connection.
+///
+/// # Errors
+/// When the script or the client ends badly.
+pub async fn publish_lines(
+    lab: &Lab,
+    node: &Node,
+    login: Login<'_>,
+    topic: &str,
+    script: &str,
+) -> Result<()> {
+    let options = options(lab, node, &lab.site.public.host, login).await?;
+    let command = format!("{{ {script}; }} | env {options} mosquitto_pub -q 1 -l -t '{topic}'");
+    node.script(&command).await.map(drop)
+}
+
 /// Subscribes from a machine and leaves it running. What it hears goes to `file`, a topic, a
 /// space and a payload per line, among lines that tell each packet (`Subscribed`, `received
 /// PUBLISH`).

@@ -1,0 +1,165 @@
+//! What stands around the collector fails: the database, and the link.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::Lab;
+use lab::roles::{collector, database};
+use lab::topology::INFLUXDB;
+
+use super::run::during;
+use crate::shared::{Scenario, Stage, scenario};
+
+const LENGTH: Duration = Duration::from_secs(10);
+/// Where the stand-in listens on the collector's machine, one port for each answer.
+const ANSWERS: [(u16, &str); 2] = [
+    (9500, "500 Internal Server Error"),
+    (9503, "503 Service Unavailable"),
+];
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        scenario!(
+            "outage::database_answers_500_and_503",
+            alone,
+            database_answers_errors
+        ),
+        scenario!("outage::database_down", alone, database_down).only_in_full(),
+        scenario!("outage::link_cut_and_healed", alone, link_cut).only_in_full(),
+    ]
+}
+
+/// A stand-in that answers everybody the same, before the collector has said much.
+async fn start_stand_in(lab: &Lab) -> Result<()> {
+    for (port, answer) in ANSWERS {
+        let script = format!(
+            "while :; do
+                 printf 'HTTP/1.1 {answer}\\r\\nContent-Length: 5\\r\\nConnection: close\\r\\n\\r\\nbusy\\n' |
+                     nc -l -N 127.0.0.1 {port}
+             done"
+        );
+        let name = format!("stand-in-{port}");
+        lab.collector.spawn(&name, &["sh", "-c", &script]).await?;
+    }
+    Ok(())
+}
+
+async fn stop_stand_in(lab: &Lab) -> Result<()> {
+    for (port, _) in ANSWERS {
+        let name = format!("stand-in-{port}");
+        lab.collector.end(&name, "KILL").await?;
+    }
+    // The one that waits for the next connection.
+    lab.collector.run(&["pkill", "-KILL", "-x", "nc"]).await?;
+    Ok(())
+}
+
+/// Leads what goes to the database to a port of the same machine, and resets what is under way.
+async fn lead_to(lab: &Lab, port: u16) -> Result<()> {
+    let database = lab.topology.lan.host(INFLUXDB).v4;
+    lead_to_nobody_else(lab).await?;
+    lab.collector
+        .script(&format!(
+            "nft 'table ip lab_outage {{
+                 chain leads {{ type nat hook output priority -100;
+                     ip daddr {database} tcp dport 8086 redirect to :{port}; }}
+                 chain resets {{ type filter hook output priority 0;
+                     ip daddr {database} tcp dport 8086 reject with tcp reset; }}
+             }}'"
+        ))
+        .await
+        .map(drop)
+}
+
+async fn lead_to_nobody_else(lab: &Lab) -> Result<()> {
+    lab.collector
+        .script("nft 'table ip lab_outage; delete table ip lab_outage'")
+        .await
+        .map(drop)
+}
+
+/// How often each answer was given.
+async fn answered(lab: &Lab) -> Result<Vec<usize>> {
+    let mut counts = Vec::new();
+    for (port, _) in ANSWERS {
+        let look = format!("grep -a -c '^POST /write' /var/log/stand-in-{port}.log || true");
+        let said = lab.collector.script(&look).await?;
+        counts.push(said.trim().parse().context("counting answers")?);
+    }
+    Ok(counts)
+}
+
+/// Errors in turn with the database itself, which gets a part of it each time.
+async fn database_answers_errors(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let trouble = async {
+        start_stand_in(lab).await?;
+        let turns = async {
+            for (port, _) in ANSWERS {
+                lead_to(lab, port).await?;
+                tokio::time::sleep(LENGTH / 4).await;
+                lead_to_nobody_else(lab).await?;
+                tokio::time::sleep(LENGTH / 8).await;
+            }
+            answered(lab).await
+        };
+        let counts = turns.await;
+        lead_to_nobody_else(lab).await?;
+        stop_stand_in(lab).await?;
+        counts
+    };
+    let (published, counts) = during(stage, LENGTH, trouble).await?;
+    ensure!(
+        counts.iter().all(|count| *count > 0),
+        "proves nothing: the database's stand-in answered {counts:?} times"
+    );
+    let happened = format!("the database's stand-in answered 500 and 503 {counts:?} times");
+    published.arrives(happened).await
+}
+
+async fn database_down(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let trouble = async {
+        tokio::time::sleep(LENGTH / 4).await;
+        lab.influxdb.end("influxd", "KILL").await?;
+        tokio::time::sleep(LENGTH).await;
+        database::start(&lab.influxdb).await
+    };
+    let (published, ()) = during(stage, 2 * LENGTH, trouble).await?;
+    let happened = format!("database killed and away for {} s", LENGTH.as_secs());
+    published.arrives(happened).await
+}
+
+/// As when somebody pulls the collector's cable: nothing is refused, nothing comes.
+async fn link_cut(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let trouble = async {
+        tokio::time::sleep(LENGTH / 4).await;
+        lab.collector
+            .script(
+                "nft 'table inet lab_cable {
+                     chain in { type filter hook input priority -300; policy drop; iif lo accept; }
+                     chain out { type filter hook output priority -300; policy drop; oif lo accept; }
+                 }'",
+            )
+            .await?;
+        tokio::time::sleep(LENGTH).await;
+        lab.collector
+            .script("nft delete table inet lab_cable")
+            .await?;
+        collector_log_ends(lab).await
+    };
+    let (published, log) = during(stage, 2 * LENGTH, trouble).await?;
+    let happened = format!(
+        "the collector's link cut for {} s ({log})",
+        LENGTH.as_secs()
+    );
+    published.arrives(happened).await
+}
+
+/// Whether the cut was noticed.
+async fn collector_log_ends(lab: &Lab) -> Result<String> {
+    let log = format!("grep -c WARN /var/log/{}.log || true", collector::NAME);
+    let said = lab.collector.script(&log).await?;
+    Ok(format!("{} warnings in its log by then", said.trim()))
+}

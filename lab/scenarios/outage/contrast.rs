@@ -1,0 +1,99 @@
+//! The same trouble for a collector that reads the broker and not the journal: how much the journal
+//! is good for. Printed in the same form, and judged only by whether it was shown at all.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use deploy::render::COLLECTOR_FOLDER;
+use lab::Lab;
+use lab::judge;
+use lab::roles::collector;
+
+use super::run::{again_and_again, all_run, during};
+use crate::shared::{Scenario, Stage, scenario};
+
+const LENGTH: Duration = Duration::from_secs(12);
+const BETWEEN_KILLS: Duration = Duration::from_secs(2);
+/// What comes is there by then.
+const SETTLES: Duration = Duration::from_secs(10);
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        scenario!(
+            "outage::contrast_broker_source_killed_every_two_seconds",
+            alone,
+            broker_source_killed
+        )
+        .only_in_full(),
+        scenario!(
+            "outage::contrast_broker_source_away_for_half_the_time",
+            alone,
+            broker_source_away
+        )
+        .only_in_full(),
+    ]
+}
+
+/// Lets the collector read this source from its next start on.
+async fn read_from(lab: &Lab, source: &str) -> Result<()> {
+    lab.collector.end(collector::NAME, "TERM").await?;
+    let script = format!(
+        "sed -i 's/^source = \"\\(journal\\|broker\\)\"$/source = \"{source}\"/' {COLLECTOR_FOLDER}/collector.toml
+         grep -q '^source = \"{source}\"$' {COLLECTOR_FOLDER}/collector.toml"
+    );
+    lab.collector.script(&script).await?;
+    collector::start(&lab.collector).await
+}
+
+async fn compared(
+    stage: &Stage,
+    happened: &str,
+    trouble: impl Future<Output = Result<()>>,
+) -> Result<String> {
+    let lab = &stage.lab;
+    all_run(lab).await?;
+    read_from(lab, "broker").await?;
+    let ran = during(stage, LENGTH, trouble).await;
+    tokio::time::sleep(SETTLES).await;
+    let compared = match ran {
+        Ok((published, ())) => {
+            let difference = judge::compare(&published.sent, &published.stored().await?);
+            ensure!(difference.compared > 0, "nothing was compared");
+            let verdict = difference.to_string();
+            let first = verdict.lines().next().unwrap_or_default();
+            Ok(published.said(happened, format!("NOT the journal: {first}")))
+        }
+        Err(error) => Err(error),
+    };
+    read_from(lab, "journal").await?;
+    compared
+}
+
+async fn broker_source_killed(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let kill = || async {
+        lab.collector.end(collector::NAME, "KILL").await?;
+        collector::spawn(&lab.collector).await
+    };
+    let trouble = async {
+        again_and_again(LENGTH, BETWEEN_KILLS, kill).await?;
+        Ok(())
+    };
+    compared(stage, "collector of the broker killed", trouble).await
+}
+
+async fn broker_source_away(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let trouble = async {
+        tokio::time::sleep(LENGTH / 4).await;
+        lab.collector.end(collector::NAME, "TERM").await?;
+        tokio::time::sleep(LENGTH / 2).await;
+        collector::start(&lab.collector).await
+    };
+    compared(
+        stage,
+        "collector of the broker away for half of it",
+        trouble,
+    )
+    .await
+}

@@ -1,0 +1,207 @@
+//! One run: the fleet publishes for a while, something happens meanwhile, and what was sent is
+//! compared with what is stored. What happens is left to the scenarios.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::future::Future;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use actors::ledger::Line;
+use actors::run::Summary;
+use anyhow::{Context as _, Result, ensure};
+use lab::Lab;
+use lab::eventually::{Look, eventually};
+use lab::judge::{self, Readings};
+use lab::live::{self, fleet_of, stored_since};
+use lab::node::Node;
+use lab::roles::{collector, database, fleet, journal};
+use lab::site_file::COLLECTOR_ACCOUNT;
+
+use crate::delivery::spares;
+use crate::shared::Stage;
+
+/// Meters that publish.
+const METERS: usize = 120;
+const PERIOD_MS: u64 = 4000;
+/// Messages a second; fewer prove too little.
+const LEAST_RATE: f64 = 200.0;
+/// Long enough for a collector that was away and waits up to a minute before it tries again.
+const CATCHES_UP: Duration = Duration::from_secs(75);
+
+/// What the fleet published in a run.
+pub(super) struct Published<'a> {
+    pub(super) lab: &'a Lab,
+    pub(super) ledger: Vec<Line>,
+    pub(super) sent: Readings,
+    summary: Summary,
+    length: Duration,
+    began_ns: u64,
+}
+
+/// ns since 1970; the machines have the same clock.
+pub(super) fn now_ns() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Lets the fleet publish, with some trouble meanwhile; afterwards everything runs again, whatever
+/// came of it.
+pub(super) async fn during<'a, T>(
+    stage: &'a Stage,
+    length: Duration,
+    trouble: impl Future<Output = Result<T>>,
+) -> Result<(Published<'a>, T)> {
+    let lab = &stage.lab;
+    all_run(lab).await?;
+    let began_ns = now_ns();
+    let mut all = fleet_of(lab, PERIOD_MS, Some(u64::try_from(length.as_millis())?))?;
+    // The others may still be spoken for.
+    let spares: BTreeSet<&str> = spares(lab).map(|meter| meter.id.as_str()).collect();
+    all.meters
+        .retain(|meter| !spares.contains(meter.id.as_str()));
+    fleet::install(&lab.meters, &all).await?;
+    let (output, outcome) = tokio::join!(fleet::publish(&lab.meters), trouble);
+    let again = all_run(lab).await;
+    let (output, outcome) = (output?, outcome?);
+    again.context("everything shall run again")?;
+    ensure!(
+        output.code == 0,
+        "the fleet ended with {}: {}",
+        output.code,
+        output.stderr
+    );
+    let summary = output.stdout.trim();
+    let summary = serde_json::from_str(summary).with_context(|| format!("reading {summary}"))?;
+    let ledger = fleet::ledger(&lab.meters).await?;
+    let published = Published {
+        lab,
+        sent: judge::sent(&ledger),
+        ledger,
+        summary,
+        length,
+        began_ns,
+    };
+    published.is_enough()?;
+    Ok((published, outcome))
+}
+
+impl Published<'_> {
+    fn is_enough(&self) -> Result<()> {
+        let devices: BTreeSet<&str> = self
+            .sent
+            .keys()
+            .map(|(device, ..)| device.as_str())
+            .collect();
+        ensure!(
+            devices.len() == METERS && self.rate() >= LEAST_RATE,
+            "proves nothing: {} of {METERS} meters published {:.0} messages a second",
+            devices.len(),
+            self.rate()
+        );
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "thousands of messages")]
+    fn rate(&self) -> f64 {
+        self.summary.messages as f64 / self.length.as_secs_f64()
+    }
+
+    /// What is stored of this run.
+    pub(super) async fn stored(&self) -> Result<Readings> {
+        let from = self.began_ns.saturating_sub(judge::TOLERANCE_NS);
+        judge::stored(&stored_since(&self.lab.influxdb, from).await?)
+    }
+
+    /// In words: what was published, what happened, and how it ended.
+    pub(super) fn said(&self, happened: impl Display, verdict: impl Display) -> String {
+        format!(
+            "{METERS} meters, {} messages, {:.0} a second; {happened}; {verdict}",
+            self.summary.messages,
+            self.rate()
+        )
+    }
+
+    /// Waits until sent = stored, to the last reading and within a second.
+    pub(super) async fn arrives(&self, happened: impl Display) -> Result<String> {
+        let lost = self.ledger.iter().find_map(|line| match line {
+            Line::Lost(lost) => Some(lost),
+            Line::Entry(_) => None,
+        });
+        ensure!(
+            lost.is_none(),
+            "proves nothing: a meter lost its connection: {lost:?}"
+        );
+        let verdict = live::arrives(&self.sent, CATCHES_UP, || self.stored()).await;
+        let verdict = verdict.with_context(|| format!("{happened}"))?;
+        Ok(self.said(happened, verdict))
+    }
+}
+
+/// Does something again and again while the fleet publishes; says how often.
+pub(super) async fn again_and_again<F>(
+    length: Duration,
+    pause: Duration,
+    mut act: impl FnMut() -> F,
+) -> Result<usize>
+where
+    F: Future<Output = Result<()>>,
+{
+    let start = Instant::now();
+    let mut times = 0;
+    loop {
+        tokio::time::sleep(pause).await;
+        if start.elapsed() >= length {
+            return Ok(times);
+        }
+        act().await?;
+        times += 1;
+    }
+}
+
+/// Whether a program that was started by its name runs.
+pub(super) async fn runs(node: &Node, name: &str) -> Result<bool> {
+    let look = format!(
+        "pid=$(cat /run/{name}.pid); state=$(cut -d' ' -f3 /proc/$pid/stat); [ \"$state\" != Z ]"
+    );
+    Ok(node.exec("root", &["sh", "-ec", &look]).await?.code == 0)
+}
+
+/// Starts what does not run.
+pub(super) async fn all_run(lab: &Lab) -> Result<()> {
+    if database::query(&lab.influxdb, "SHOW DATABASES")
+        .await
+        .is_err()
+    {
+        database::start(&lab.influxdb).await?;
+    }
+    if !runs(&lab.bastion, journal::DAEMON).await? {
+        journal::start_daemon(&lab.bastion).await?;
+    }
+    if !runs(&lab.bastion, journal::TICKER).await? {
+        journal::start_ticker(&lab.bastion).await?;
+    }
+    if !runs(&lab.collector, collector::NAME).await? {
+        collector::start(&lab.collector).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the collector has stored all that the daemon has recorded.
+pub(super) async fn all_taken(lab: &Lab) -> Result<()> {
+    eventually("the collector to take everything", CATCHES_UP, || async {
+        let report = journal::report(&lab.bastion).await?;
+        let taken = report
+            .readers
+            .iter()
+            .find(|reader| reader.name == COLLECTOR_ACCOUNT)
+            .map_or(0, |reader| reader.taken);
+        Ok(if report.connected && taken == report.journal.newest {
+            Look::Done(())
+        } else {
+            Look::NotYet(format!("{taken} of {}", report.journal.newest))
+        })
+    })
+    .await
+}
