@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::QoS;
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 const MOST_PAGES: usize = 4;
 /// How long a page waits for room.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// When nothing is to be said for so long, a ping is.
+/// A ping follows at least so often: the broker's answer shows that it is there.
 const IDLE: Duration = Duration::from_secs(5);
 /// Bytes. When a broker takes nothing for so long that more wait, short messages are dropped.
 const MOST_WAITING: usize = 2 * 1024 * 1024;
@@ -76,6 +76,7 @@ struct State {
     unconfirmed: bool,
     /// Of each ping that was not answered: what it confirms.
     pings: VecDeque<Settled>,
+    pinged_at: Option<Instant>,
 }
 
 /// Shared by all who have something to send.
@@ -99,6 +100,7 @@ impl Link {
             number: state.number.wrapping_add(1),
             connected: true,
             largest,
+            pinged_at: Some(Instant::now()),
             ..State::default()
         };
         state.number
@@ -195,9 +197,8 @@ impl Link {
             if let Some(next) = self.state().take(&mut room) {
                 return next;
             }
-            if timeout(IDLE, self.filled.notified()).await.is_err() {
-                self.state().ping();
-            }
+            // When nothing comes, a ping is due.
+            drop(timeout(IDLE, self.filled.notified()).await);
         }
     }
 
@@ -232,12 +233,14 @@ impl State {
     fn ping(&mut self) {
         if self.write(&Packet::PingReq(PingReq)) {
             self.pings.push_back(self.acknowledged);
+            self.pinged_at = Some(Instant::now());
             self.unconfirmed = false;
         }
     }
 
     fn take(&mut self, room: &mut BytesMut) -> Option<Outgoing> {
-        if self.unconfirmed && self.pings.is_empty() {
+        let due = self.pinged_at.is_some_and(|at| at.elapsed() >= IDLE);
+        if due || (self.unconfirmed && self.pings.is_empty()) {
             self.ping();
         }
         if self.next.bytes.is_empty() {
@@ -304,6 +307,18 @@ mod tests {
         assert_eq!(take(&link), None);
         link.acknowledge([ack(earlier, 3), ack(now, 4)].into_iter());
         assert_eq!(take(&link).unwrap(), [0x40, 2, 0, 4, 0xc0, 0]);
+    }
+
+    /// Or a broker to which much is said, and which has nothing to say, would pass for silent.
+    #[test]
+    fn a_ping_follows_whatever_else_is_said() {
+        let link = Link::default();
+        link.connected(1000);
+        link.say("a", vec![1]);
+        assert!(!take(&link).unwrap().ends_with(&[0xc0, 0]));
+        link.state().pinged_at = Instant::now().checked_sub(IDLE);
+        link.say("a", vec![1]);
+        assert!(take(&link).unwrap().ends_with(&[0xc0, 0]));
     }
 
     #[test]

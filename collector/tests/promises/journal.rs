@@ -58,7 +58,7 @@ impl Daemon {
             clock: Arc::new(MachineClock::new(true)),
             boot: boot_id().unwrap(),
             place: Place(1),
-            report: None,
+            report: Some(folder.join("report.json")),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, mut subscribed) = mpsc::unbounded_channel();
@@ -122,6 +122,13 @@ impl Bench {
     async fn publish(&self, numbers: std::ops::Range<u32>) {
         let both = [numbered(POWER, numbers.clone()), numbered(TOTALS, numbers)].concat();
         publish(self.broker.port, &both, QoS::AtMostOnce, false).await;
+    }
+
+    /// Number of the newest record, as the daemon reports it every few seconds.
+    fn newest(&self) -> u64 {
+        let text = std::fs::read(self.folder.path().join("report.json")).unwrap_or_default();
+        let report: Option<site::daemon::Report> = serde_json::from_slice(&text).ok();
+        report.map_or(0, |report| report.journal.newest)
     }
 
     async fn stored(&self, count: usize) {
@@ -295,6 +302,8 @@ async fn what_was_trimmed_before_it_was_fetched_is_counted_exactly() {
     bench.stored(20).await;
     running.stop().await;
     bench.publish(10..20).await;
+    // What it had not read would wait in the broker.
+    eventually("all of it is journaled", || bench.newest() == 40).await;
     daemon.stop();
     // Its segment is gone, and numbers go on behind it.
     let folder = bench.folder.path().join("journal");
