@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bastion::clock::{MachineClock, boot_id};
-use bastion::daemon::{self, Options};
+use bastion::daemon::{self, Options, Sign};
 use bastion::journal::Place;
 use collector::collect::Counters;
 use collector::config::{Config, SourceKind};
@@ -15,7 +15,7 @@ use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use site::daemon::{FORMAT, Keep, Listened, Settings, fetch_topic, page_topic};
 use site::record::Request;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::{
     POWER, Running, TOTALS, eventually, expected, numbered, points, publish, settings, start,
@@ -61,17 +61,20 @@ impl Daemon {
             report: None,
         };
         let (stop, stopped) = oneshot::channel::<()>();
-        let (ready, subscribed) = oneshot::channel();
+        let (ready, mut subscribed) = mpsc::channel(1);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
-            let running = daemon::run(options, || ready.send(()).unwrap(), || {}, async {
-                drop(stopped.await)
-            });
+            let say = |sign| {
+                if sign == Sign::Subscribed {
+                    ready.try_send(()).unwrap();
+                }
+            };
+            let running = daemon::run(options, say, async { drop(stopped.await) });
             runtime.unwrap().block_on(running).unwrap();
         });
-        subscribed.await.unwrap();
+        subscribed.recv().await.unwrap();
         Daemon { stop, thread }
     }
 
