@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::Lab;
+use lab::eventually::{Look, eventually};
 use lab::roles::{collector, database};
 use lab::topology::INFLUXDB;
 
@@ -11,6 +12,7 @@ use super::run::during;
 use crate::shared::{Scenario, Stage, scenario};
 
 const LENGTH: Duration = Duration::from_secs(10);
+const ANSWERED: Duration = Duration::from_secs(40);
 /// Where the stand-in listens on the collector's machine, one port for each answer.
 const ANSWERS: [(u16, &str); 2] = [
     (9500, "500 Internal Server Error"),
@@ -82,7 +84,8 @@ async fn lead_to_nobody_else(lab: &Lab) -> Result<()> {
 async fn answered(lab: &Lab) -> Result<Vec<usize>> {
     let mut counts = Vec::new();
     for (port, _) in ANSWERS {
-        let look = format!("grep -a -c '^POST /write' /var/log/stand-in-{port}.log || true");
+        // Bodies are compressed, and have no lines.
+        let look = format!("grep -a -o 'POST /write' /var/log/stand-in-{port}.log | wc -l");
         let said = lab.collector.script(&look).await?;
         counts.push(said.trim().parse().context("counting answers")?);
     }
@@ -95,14 +98,23 @@ async fn database_answers_errors(stage: &Stage) -> Result<String> {
     let trouble = async {
         start_stand_in(lab).await?;
         let turns = async {
-            for (port, _) in ANSWERS {
-                lead_to(lab, port).await?;
-                tokio::time::sleep(LENGTH / 4).await;
+            for (place, (port, answer)) in ANSWERS.iter().enumerate() {
+                lead_to(lab, *port).await?;
+                // The collector waits longer after each error.
+                eventually(format!("two answers {answer}"), ANSWERED, || async {
+                    let counts = answered(lab).await?;
+                    Ok(match counts.get(place) {
+                        Some(2..) => Look::Done(()),
+                        _ => Look::NotYet(format!("{counts:?}")),
+                    })
+                })
+                .await?;
                 lead_to_nobody_else(lab).await?;
-                tokio::time::sleep(LENGTH / 8).await;
+                tokio::time::sleep(LENGTH / 10).await;
             }
             answered(lab).await
         };
+        // Whatever came of it, the database is reached again.
         let counts = turns.await;
         lead_to_nobody_else(lab).await?;
         stop_stand_in(lab).await?;
