@@ -21,9 +21,9 @@ use crate::preflight::{self, Context, ProgramNeeds};
 use crate::release::Release;
 use crate::render::Rendered;
 use crate::settle::settle;
-use crate::ssh::{HostKey, Limits, Lock, Session, SessionError, Ssh, SshError};
+use crate::ssh::{Limits, Session, Ssh};
 use crate::steps::Steps;
-use crate::{VERSION, offline, report, shown};
+use crate::{VERSION, connect, offline, report, shown};
 
 /// Facts and small answers.
 const SHORT: Limits = Limits {
@@ -88,7 +88,7 @@ impl Job<'_> {
                 .with_program(self.program.to_vec(), &VERSION),
         };
         let release = Release::of(&rendered, Timestamp::now())?;
-        let session = open(self.steps, self.ssh, self.options, &release.id).await?;
+        let session = connect::open(self.steps, self.ssh, self.options, &release.id).await?;
         self.now.is(Moment::Looking);
         let mut in_use = false;
         let ended = self
@@ -359,44 +359,4 @@ pub async fn verify(steps: &Steps, session: &Session, fresh: Fresh<'_>) -> Endin
         }
     }
     Ending::NotAllHeld
-}
-
-/// Opens a session that holds the lock. A host key that is not known is refused, or shown and
-/// asked about.
-///
-/// # Errors
-/// When there is no connection, the key is not taken in, or somebody else deploys.
-pub async fn open(steps: &Steps, ssh: &Ssh, options: &Options, release: &str) -> Result<Session> {
-    let lock = Lock {
-        who: &options.who,
-        folder: &options.places.folder,
-        release,
-        program: &options.places.program,
-    };
-    let step = steps.begin("connect");
-    let session = match Session::open(ssh, lock).await {
-        Err(SessionError::Ssh(SshError::HostKey { .. })) => {
-            drop(step);
-            let key = HostKey::look(ssh).await?;
-            if !options.new_host {
-                return Err(key.refusal(ssh).into());
-            }
-            steps.remark(&format!("{}\n{}", ssh.destination(), key.question()));
-            if !steps.typed("Is this the machine?", "yes").await? {
-                bail!("the host key was not taken in; nothing was changed there");
-            }
-            let file = key.accept().await?;
-            steps.remark(&format!("written into {}", file.display()));
-            let step = steps.begin("connect");
-            let session = Session::open(ssh, lock).await?;
-            step.done(&format!("{}, with its new host key", ssh.destination()));
-            session
-        }
-        opened => {
-            let session = opened?;
-            step.done(ssh.destination());
-            session
-        }
-    };
-    Ok(session)
 }

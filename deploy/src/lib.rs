@@ -14,6 +14,7 @@ pub mod preflight;
 pub mod shown;
 // Deploying.
 pub mod cli;
+pub mod connect;
 pub mod deployment;
 pub mod ending;
 pub mod offline;

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use site::{Bastion, Site};
 
 use crate::cli::{Action, Cli, Shared};
-use crate::deployment::{Job, Options, open, verify};
+use crate::connect::open;
+use crate::deployment::{Job, Options, verify};
 use crate::ending::{Ending, Moment, Now};
 use crate::passwords::Passwords;
 use crate::pi::{self, Fresh, Places};
