@@ -10,7 +10,7 @@ use site::manifest::{PROGRAM_PATH, UnitEntry, UnitState};
 use site::{Outbound, Site};
 
 use super::mosquitto::WINDOW;
-use super::units::{BROKER_UNIT, POLICY_UNIT};
+use super::units::{BROKER_UNIT, POLICY_UNIT, SANDBOX};
 use super::{RenderError, RenderedFile, json};
 use crate::secrets::Secrets;
 
@@ -163,23 +163,7 @@ WatchdogSec=60
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 RestrictAddressFamilies=AF_INET AF_UNIX
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-
+{SANDBOX}
 [Install]
 WantedBy=multi-user.target
 "

@@ -19,6 +19,27 @@ const OPEN_PATH: &str = "/etc/systemd/system/shelly-bastion-open.service";
 const OLDEST_BROKER: &str = "2.0.11";
 const BROKER_PATH: &str = "/etc/systemd/system/mosquitto.service.d/shelly-bastion.conf";
 
+/// What every program of the bastion that hears others goes without. Capabilities and address
+/// families are each unit's own.
+pub(super) const SANDBOX: &str = "\
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+";
+
 /// The packages that the bastion stands on.
 pub(super) fn packages(site: &Site) -> Vec<PackageEntry> {
     let mut packages = vec![
@@ -132,7 +153,8 @@ WantedBy=multi-user.target
 /// The broker needs neither: it binds no low port and writes nothing, so it starts as its user,
 /// without a single capability, and into a file system that it cannot change.
 fn broker() -> String {
-    "\
+    format!(
+        "\
 [Unit]
 Requires=shelly-bastion-policy.service
 After=shelly-bastion-policy.service
@@ -148,23 +170,7 @@ RestartSec=2
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-LimitNOFILE=65536
+{SANDBOX}LimitNOFILE=65536
 "
-    .to_owned()
+    )
 }
