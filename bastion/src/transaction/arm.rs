@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use site::manifest::Manifest;
 
-use super::record::{COPIES, FOLDER};
+use super::record::{BACK, COPIES, DONE, FOLDER};
 use crate::durable;
 use crate::host::Host;
 use crate::units::UNITS_FOLDER;
@@ -90,7 +90,8 @@ fn stop_timer(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Before anything of the bastion's, and before the network.
+/// Before anything of the bastion's, and before the network. A change that holds, or was undone, and
+/// whose last steps were cut short, is brought to its end by the same command.
 fn boot_unit(manifest: &Manifest) -> String {
     let own = manifest.units.iter().map(|unit| unit.name.as_str());
     let own: Vec<&str> = own
@@ -98,7 +99,9 @@ fn boot_unit(manifest: &Manifest) -> String {
         .collect();
     let conditions: Vec<String> = COPIES
         .iter()
-        .map(|copy| format!("ConditionPathExists=|{FOLDER}/{copy}"))
+        .map(|copy| format!("{FOLDER}/{copy}"))
+        .chain([DONE, BACK].map(str::to_owned))
+        .map(|path| format!("ConditionPathExists=|{path}"))
         .collect();
     format!(
         "\
@@ -119,7 +122,8 @@ Before=shutdown.target
 Type=oneshot
 # A start that waits for ever would be a lock-out too.
 TimeoutStartSec=90
-ExecStart={FOLDER}/bastion go-back --boot
+ExecStart=/bin/sh -c 'for folder in {FOLDER} {BACK} {DONE}; do \
+  if [ -x $$folder/bastion ]; then exec $$folder/bastion go-back --boot; fi; done'
 
 [Install]
 WantedBy=sysinit.target
@@ -137,7 +141,7 @@ mod tests {
 
     use crate::bundle::parse_manifest;
 
-    /// systemd itself reads the unit; only the program is another, since ours is not in place.
+    /// systemd itself reads the unit.
     #[test]
     fn systemd_takes_the_unit() {
         let text = fs::read_to_string(crate::fake::one().path().join("manifest.json")).unwrap();
@@ -146,10 +150,9 @@ mod tests {
             unit.contains("Before=shelly-bastion-policy.service"),
             "{unit}"
         );
-        let program = format!("{}/bastion", super::FOLDER);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(super::BOOT_UNIT);
-        fs::write(&path, unit.replace(&program, "/bin/true")).unwrap();
+        fs::write(&path, unit).unwrap();
         let Ok(output) = Command::new("systemd-analyze")
             .arg("verify")
             .arg(&path)
