@@ -2,12 +2,12 @@
 //!
 //! Tags: `site`, `device`, `point`, `model`, `gen`, and `channel` where a measurement has one.
 //! They are what a series is known by, so nothing that a person may reword (location, label,
-//! customer) is among them. What no escaping can carry (control characters, backslashes) is
-//! refused by the settings for tags, and here for texts.
+//! customer) is among them. Escaping is the builder's work; what no escaping can carry (control
+//! characters, backslashes) is refused by the settings for tags, and here for texts.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 
+use influxdb_line_protocol::LineProtocolBuilder;
 use site::Meter;
 
 use super::Lines;
@@ -77,63 +77,37 @@ impl Point {
 
 /// The points that have a field, as lines; nothing when none has.
 pub(super) fn write(points: &[Point], site: &str, meter: &Meter, time_ns: i64) -> Option<Lines> {
-    let mut text = Vec::with_capacity(160);
+    let mut text = Vec::new();
     let mut count = 0;
-    for point in points.iter().filter(|point| !point.fields.is_empty()) {
-        text.extend_from_slice(point.measurement.as_bytes());
-        let own = [
-            ("site", site),
-            ("device", &meter.id),
-            ("point", &meter.point),
-            ("model", meter.model.name),
-        ];
-        for (key, value) in own {
-            tag(&mut text, key, value);
-        }
-        number(&mut text, format_args!(",gen={}", meter.model.gen_number));
+    for point in points {
+        let mut fields = point.fields.iter();
+        let Some((name, value)) = fields.next() else {
+            continue;
+        };
+        let mut tags = LineProtocolBuilder::new_with(text)
+            .measurement(point.measurement)
+            .tag("site", site)
+            .tag("device", &meter.id)
+            .tag("point", &meter.point)
+            .tag("model", meter.model.name)
+            .tag("gen", &meter.model.gen_number.to_string());
         if let Some(channel) = &point.channel {
-            tag(&mut text, "channel", channel);
+            tags = tags.tag("channel", channel);
         }
-        let mut separator = b' ';
-        for (name, value) in &point.fields {
-            text.push(separator);
-            text.extend_from_slice(name.as_bytes());
-            text.push(b'=');
-            match value {
-                Value::Number(value) => number(&mut text, format_args!("{value}")),
-                Value::Truth(value) => number(&mut text, format_args!("{value}")),
-                Value::Text(value) => {
-                    text.push(b'"');
-                    escaped(&mut text, value, b"\"");
-                    text.push(b'"');
-                }
-            }
-            separator = b',';
+        let mut line = match value {
+            Value::Number(number) => tags.field(name, *number),
+            Value::Truth(truth) => tags.field(name, *truth),
+            Value::Text(text) => tags.field(name, text.as_str()),
+        };
+        for (name, value) in fields {
+            line = match value {
+                Value::Number(number) => line.field(name, *number),
+                Value::Truth(truth) => line.field(name, *truth),
+                Value::Text(text) => line.field(name, text.as_str()),
+            };
         }
-        number(&mut text, format_args!(" {time_ns}\n"));
+        text = line.timestamp(time_ns).close_line().build();
         count += 1;
     }
     (count > 0).then_some(Lines { text, count })
-}
-
-fn tag(text: &mut Vec<u8>, key: &str, value: &str) {
-    text.push(b',');
-    text.extend_from_slice(key.as_bytes());
-    text.push(b'=');
-    escaped(text, value, b",= ");
-}
-
-/// A backslash before each of these, and before itself. Every message passes here, so it is done by hand.
-fn escaped(text: &mut Vec<u8>, value: &str, special: &[u8]) {
-    for byte in value.bytes() {
-        if byte == b'\\' || special.contains(&byte) {
-            text.push(b'\\');
-        }
-        text.push(byte);
-    }
-}
-
-fn number(text: &mut Vec<u8>, number: std::fmt::Arguments) {
-    // Memory takes all that is written.
-    let _ = text.write_fmt(number);
 }
