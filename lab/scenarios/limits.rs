@@ -134,7 +134,9 @@ async fn flood_from(lab: &Lab, source: IpAddr, target: IpAddr) -> Result<String>
         IpAddr::V4(_) => "f1-limit-source-v4",
         IpAddr::V6(_) => "f1-limit-source-v6",
     };
-    let before = refused_by(lab, rule).await?;
+    let lets_in = rule.replace("limit-source", "meters");
+    let before = counted_by(lab, rule).await?;
+    let let_in_before = counted_by(lab, &lets_in).await?;
     let begun = Instant::now();
     let arguments = [
         source.to_string(),
@@ -158,7 +160,14 @@ async fn flood_from(lab: &Lab, source: IpAddr, target: IpAddr) -> Result<String>
         "promise broken: {came} of {FLOOD} connections from {source} came about, at most {most} may"
     );
     // A broker that is slow to accept would keep the number down, too.
-    let refused = refused_by(lab, rule).await?.saturating_sub(before);
+    let let_in = counted_by(lab, &lets_in)
+        .await?
+        .saturating_sub(let_in_before);
+    ensure!(
+        let_in >= AT_ONCE,
+        "promise broken: of {FLOOD} connections from {source} {lets_in} let {let_in} in, at least {AT_ONCE} must be"
+    );
+    let refused = counted_by(lab, rule).await?.saturating_sub(before);
     ensure!(
         refused >= FLOOD - most,
         "proves nothing: {rule} refused only {refused} of {FLOOD} connections from {source}"
@@ -169,13 +178,13 @@ async fn flood_from(lab: &Lab, source: IpAddr, target: IpAddr) -> Result<String>
         "promise broken: while {source} floods the broker, others cannot reach it at {target}"
     );
     Ok(format!(
-        "{came} of {FLOOD} connections from {source} came about, {rule} refused {refused} packets, and another \
-         source got in"
+        "{came} of {FLOOD} connections from {source} came about, {let_in} were let in, {rule} refused {refused} \
+         packets, and another source got in"
     ))
 }
 
 /// Packets that a rule of the bastion has counted.
-async fn refused_by(lab: &Lab, rule: &str) -> Result<u64> {
+async fn counted_by(lab: &Lab, rule: &str) -> Result<u64> {
     let counted = bastion::counters(&lab.bastion).await?;
     let counted = counted.iter().find(|(name, _)| name == rule);
     Ok(counted.map_or(0, |(_, packets)| *packets))

@@ -85,6 +85,7 @@ async fn broker_source_killed(stage: &Stage) -> Result<String> {
 async fn broker_source_away(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
     let trouble = async {
+        // There is no cursor that tells how far it is.
         tokio::time::sleep(LENGTH / 4).await;
         lab.collector.end(collector::NAME, "TERM").await?;
         tokio::time::sleep(LENGTH / 2).await;

@@ -11,9 +11,8 @@ use lab::node::Upload;
 use lab::roles::{collector, journal};
 use lab::site_file::SECOND_COLLECTOR;
 use serde_json::Value;
-use site::daemon::ReaderReport;
 
-use super::run::{all_run, all_taken, during};
+use super::run::{self, all_run, all_taken, cursor, during, more_is_stored};
 use crate::shared::{Scenario, Stage, scenario};
 
 const LENGTH: Duration = Duration::from_secs(8);
@@ -36,7 +35,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 async fn cursor_deleted(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
     let trouble = async {
-        tokio::time::sleep(LENGTH / 2).await;
+        more_is_stored(lab).await?;
         lab.collector.end(collector::NAME, "TERM").await?;
         let forget = format!("rm {}/cursor-*.json", collector::STATE);
         lab.collector.script(&forget).await?;
@@ -101,23 +100,17 @@ async fn start_second(lab: &Lab) -> Result<()> {
     lab.collector.spawn(SECOND_COLLECTOR, &command).await
 }
 
-async fn taken(lab: &Lab, name: &str) -> Result<ReaderReport> {
-    let report = journal::report(&lab.bastion).await?;
-    let found = report.readers.into_iter().find(|one| one.name == name);
-    Ok(found.unwrap_or_default())
-}
-
 async fn two_collectors(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
     let trouble = async {
-        tokio::time::sleep(LENGTH / 4).await;
+        more_is_stored(lab).await?;
         start_second(lab).await
     };
     let (published, ()) = during(stage, LENGTH, trouble).await?;
     all_taken(lab).await?;
     let newest = journal::report(&lab.bastion).await?.journal.newest;
     eventually("the second collector to have all", IN_TIME, || async {
-        let taken = taken(lab, SECOND_COLLECTOR).await?.taken;
+        let taken = run::reader(lab, SECOND_COLLECTOR).await?.1.taken;
         Ok(if taken >= newest {
             Look::Done(())
         } else {
@@ -136,7 +129,7 @@ async fn trimmed(stage: &Stage) -> Result<String> {
     all_run(lab).await?;
     all_taken(lab).await?;
     let trouble = async {
-        tokio::time::sleep(LENGTH / 4).await;
+        more_is_stored(lab).await?;
         lab.collector.end(collector::NAME, "TERM").await?;
         let stored = cursor(lab).await?;
         tokio::time::sleep(LENGTH / 4).await;
@@ -194,15 +187,6 @@ async fn trimmed(stage: &Stage) -> Result<String> {
     );
     let happened = format!("journal trimmed, {gone} records unread, and the collector says so");
     Ok(published.said(happened, verdict))
-}
-
-/// Number of the last record that the collector has stored.
-async fn cursor(lab: &Lab) -> Result<u64> {
-    let look = format!("cat {}/cursor-*.json", collector::STATE);
-    let text = lab.collector.script(&look).await?;
-    let cursor: Value = serde_json::from_str(&text).context("reading the cursor")?;
-    let number = cursor.get("sequence").and_then(Value::as_u64);
-    number.with_context(|| format!("the cursor has no number: {text}"))
 }
 
 /// Large messages of a meter, that no compression makes small.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use lab::Lab;
 use lab::roles::{collector, journal};
 
-use super::run::{again_and_again, during};
+use super::run::{again_and_again, during, more_is_stored};
 use crate::shared::{Scenario, Stage, scenario};
 
 const LENGTH: Duration = Duration::from_secs(10);
@@ -104,7 +104,7 @@ async fn both_killed(stage: &Stage) -> Result<String> {
 async fn collector_away(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
     let trouble = async {
-        tokio::time::sleep(LENGTH / 4).await;
+        more_is_stored(lab).await?;
         lab.collector.end(collector::NAME, "TERM").await?;
         let before = journal::report(&lab.bastion).await?.journal.newest;
         tokio::time::sleep(LENGTH / 2).await;

@@ -16,6 +16,8 @@ use lab::live::{self, fleet_of, stored_since};
 use lab::node::Node;
 use lab::roles::{collector, database, fleet, journal};
 use lab::site_file::COLLECTOR_ACCOUNT;
+use serde_json::Value;
+use site::daemon::{ReaderReport, Report};
 
 use crate::delivery::spares;
 use crate::shared::Stage;
@@ -68,8 +70,15 @@ pub(super) async fn during<'a, T>(
         .retain(|meter| !spares.contains(meter.id.as_str()));
     fleet::install(&lab.meters, &all).await?;
     let (output, outcome) = tokio::join!(fleet::publish(&lab.meters), trouble);
+    // What the trouble took away it has brought back, so nothing else may be missing.
+    let ended = ended(lab).await;
     let again = all_run(lab).await;
     let (output, outcome) = (output?, outcome?);
+    let ended = ended?;
+    ensure!(
+        ended.is_empty(),
+        "promise broken: {ended:?} ended by itself"
+    );
     again.context("everything shall run again")?;
     ensure!(
         output.code == 0,
@@ -174,39 +183,84 @@ pub(super) async fn runs(node: &Node, name: &str) -> Result<bool> {
     Ok(node.exec("root", &["sh", "-ec", &look]).await?.code == 0)
 }
 
+const DATABASE: &str = "influxd";
+
+/// What does not run of all that should.
+async fn ended(lab: &Lab) -> Result<Vec<&'static str>> {
+    let mut ended = Vec::new();
+    if !answers(lab).await {
+        ended.push(DATABASE);
+    }
+    for (node, name) in [
+        (&lab.bastion, journal::DAEMON),
+        (&lab.bastion, journal::TICKER),
+        (&lab.collector, collector::NAME),
+    ] {
+        if !runs(node, name).await? {
+            ended.push(name);
+        }
+    }
+    Ok(ended)
+}
+
+/// Whether the database answers.
+pub(super) async fn answers(lab: &Lab) -> bool {
+    let asked = database::query(&lab.influxdb, "SHOW DATABASES");
+    asked.await.is_ok()
+}
+
 /// Starts what does not run.
 pub(super) async fn all_run(lab: &Lab) -> Result<()> {
-    if database::query(&lab.influxdb, "SHOW DATABASES")
-        .await
-        .is_err()
-    {
-        database::start(&lab.influxdb).await?;
-    }
-    if !runs(&lab.bastion, journal::DAEMON).await? {
-        journal::start_daemon(&lab.bastion).await?;
-    }
-    if !runs(&lab.bastion, journal::TICKER).await? {
-        journal::start_ticker(&lab.bastion).await?;
-    }
-    if !runs(&lab.collector, collector::NAME).await? {
-        collector::start(&lab.collector).await?;
+    for name in ended(lab).await? {
+        match name {
+            journal::DAEMON => journal::start_daemon(&lab.bastion).await?,
+            journal::TICKER => journal::start_ticker(&lab.bastion).await?,
+            collector::NAME => collector::start(&lab.collector).await?,
+            _ => database::start(&lab.influxdb).await?,
+        }
     }
     Ok(())
+}
+
+/// Number of the last record that the collector has stored.
+pub(super) async fn cursor(lab: &Lab) -> Result<u64> {
+    let look = format!("cat {}/cursor-*.json", collector::STATE);
+    let text = lab.collector.script(&look).await?;
+    let cursor: Value = serde_json::from_str(&text).context("reading the cursor")?;
+    let number = cursor.get("sequence").and_then(Value::as_u64);
+    number.with_context(|| format!("the cursor has no number: {text}"))
+}
+
+/// Waits until the collector has stored more than it had.
+pub(super) async fn more_is_stored(lab: &Lab) -> Result<()> {
+    let before = cursor(lab).await?;
+    eventually("the collector to store more", CATCHES_UP, || async {
+        let now = cursor(lab).await?;
+        Ok(if now > before {
+            Look::Done(())
+        } else {
+            Look::NotYet(format!("nothing behind record {now}"))
+        })
+    })
+    .await
+}
+
+/// How a reader stands, as the daemon knows it.
+pub(super) async fn reader(lab: &Lab, name: &str) -> Result<(Report, ReaderReport)> {
+    let report = journal::report(&lab.bastion).await?;
+    let found = report.readers.iter().find(|one| one.name == name).cloned();
+    Ok((report, found.unwrap_or_default()))
 }
 
 /// Waits until the collector has stored all that the daemon has recorded.
 pub(super) async fn all_taken(lab: &Lab) -> Result<()> {
     eventually("the collector to take everything", CATCHES_UP, || async {
-        let report = journal::report(&lab.bastion).await?;
-        let taken = report
-            .readers
-            .iter()
-            .find(|reader| reader.name == COLLECTOR_ACCOUNT)
-            .map_or(0, |reader| reader.taken);
-        Ok(if report.connected && taken == report.journal.newest {
+        let (report, reader) = reader(lab, COLLECTOR_ACCOUNT).await?;
+        let newest = report.journal.newest;
+        Ok(if report.connected && reader.taken == newest {
             Look::Done(())
         } else {
-            Look::NotYet(format!("{taken} of {}", report.journal.newest))
+            Look::NotYet(format!("{} of {newest}", reader.taken))
         })
     })
     .await
