@@ -341,3 +341,39 @@ fn well(command: &'static str, said: Said) -> Result<Said, PiError> {
         said: said.shown(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What runs when this comes back after the greeting.
+    #[track_caller]
+    fn check(told: &str, expected: (Option<i32>, &str)) {
+        let text = format!("{WHEN_TOLD}exec \"$@\"");
+        let input = std::process::Stdio::from(std::fs::File::open(told_file(told).path()).unwrap());
+        let output = std::process::Command::new("sh")
+            .args(["-c", &text, "deploy", "echo", "confirm", "a-release"])
+            .stdin(input)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let greeting = std::str::from_utf8(GREETING).unwrap();
+        let said = said.strip_prefix(greeting).expect("a greeting");
+        assert_eq!((output.status.code(), said), expected, "{told:?}");
+    }
+
+    fn told_file(told: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), told).unwrap();
+        file
+    }
+
+    #[test]
+    fn nothing_is_confirmed_for_a_deployer_that_is_gone() {
+        check("a-release\n", (Some(0), "confirm a-release\n"));
+        // ssh lives on, and its input ends.
+        check("", (Some(1), ""));
+        check("a-release", (Some(1), ""));
+        check("another\n", (Some(1), ""));
+    }
+}

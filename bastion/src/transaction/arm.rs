@@ -150,6 +150,17 @@ mod tests {
             unit.contains("Before=shelly-bastion-policy.service"),
             "{unit}"
         );
+        // Whatever a change was cut short in.
+        let left = [
+            "transaction/record.json",
+            "transaction/record-copy.json",
+            "transaction-done",
+            "transaction-back",
+        ];
+        for path in left {
+            let condition = format!("\nConditionPathExists=|/var/lib/shelly-bastion/{path}\n");
+            assert!(unit.contains(&condition), "{path}: {unit}");
+        }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(super::BOOT_UNIT);
         fs::write(&path, unit).unwrap();
