@@ -11,21 +11,27 @@ use rumqttc::mqttbytes::QoS as v4;
 use rumqttc::{Connect, Publish};
 
 use crate::fleet::{Fleet, Published, runtime};
-use crate::outage::{Mounted, check, report};
+use crate::outage::{check, report, small_disk};
 use crate::reader::fetch;
 use crate::{Bench, eventually, now_ns};
 
 /// More than twice as many as there are packet ids, and fewer than the broker queues.
 const BACKLOG: u64 = 150_000;
 
-/// Publishes as fast as the broker takes it, each value once. Returns when the broker has it.
-fn flood(port: u16, numbers: std::ops::Range<u64>) -> Vec<Published> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+/// A bare connection, and the first packet that is to be written on it.
+pub(crate) fn hello(port: u16, account: &str) -> (TcpStream, BytesMut) {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let mut bytes = BytesMut::new();
-    let mut connect = Connect::new("flood");
-    connect.set_login("flood", "abcd");
+    let mut connect = Connect::new(account);
+    connect.set_login(account, "abcd");
     connect.keep_alive = 600;
     connect.write(&mut bytes).unwrap();
+    (stream, bytes)
+}
+
+/// Publishes as fast as the broker takes it, each value once. Returns when the broker has it.
+fn flood(port: u16, numbers: std::ops::Range<u64>) -> Vec<Published> {
+    let (mut stream, mut bytes) = hello(port, "flood");
     let mut published = Vec::new();
     for number in numbers {
         let topic = format!(
@@ -81,8 +87,9 @@ fn a_backlog_with_more_messages_than_packet_ids_is_recorded_once() {
     for round in 0..5_u64 {
         let daemon = bench.daemon();
         let before = size(&journal);
-        // Not always at the same place of a group.
-        let more = 200_000 + 13_337 * round;
+        // Not always at the same place of a group; and so little that a busy machine, which sees it
+        // late, leaves enough for the last daemon.
+        let more = 40_000 + 13_337 * round;
         eventually("it writes", || size(&journal) >= before + more);
         daemon.kill();
     }
@@ -138,23 +145,16 @@ fn a_flood_is_recorded_once_and_memory_stays_bounded() {
 #[test]
 fn a_daemon_that_reads_nothing_keeps_its_connection() {
     let Some(bench) = Bench::new() else { return };
-    let folder = bench.path("small");
-    std::fs::create_dir(&folder).unwrap();
-    let Some(_mounted) = Mounted::tmpfs(&folder) else {
+    let Some(mounted) = small_disk(&bench, |settings| settings.keep.bytes = 64 << 20) else {
         return;
     };
-    let journal = folder.join("journal").display().to_string();
-    bench.settings(|settings| {
-        settings.folder = journal;
-        settings.keep.bytes = 64 << 20;
-    });
     let daemon = bench.daemon();
     daemon.wait_for("connected to the broker");
     runtime().block_on(async {
         let fleet = Fleet::connect(bench.broker.port).await;
         fleet.say("shellies/meter-1/info", "first").await;
         fetch(bench.broker.port, "collector", None, 1).await;
-        let ballast = folder.join("ballast");
+        let ballast = mounted.0.join("ballast");
         let mut file = std::fs::File::create(&ballast).unwrap();
         while file.write_all(&[1; 4096]).is_ok() {}
         // Ten times what it may hold, and compressed less than there is room for.

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use site::daemon::Report;
+use site::daemon::{Report, Settings};
 
 use crate::fleet::{Fleet, Published, runtime};
 use crate::reader::{All, fetch};
@@ -188,23 +188,32 @@ fn a_broker_that_is_replaced_costs_what_it_had_not_delivered() {
     });
 }
 
+/// Puts the journal on a disk of its own, a small one; none where nothing can be mounted.
+pub(crate) fn small_disk(bench: &Bench, change: impl FnOnce(&mut Settings)) -> Option<Mounted> {
+    let folder = bench.path("small");
+    std::fs::create_dir(&folder).unwrap();
+    let journal = folder.join("journal").display().to_string();
+    let mounted = Mounted::tmpfs(folder)?;
+    bench.settings(|settings| {
+        settings.folder = journal;
+        change(settings);
+    });
+    Some(mounted)
+}
+
 /// Guarantee 7: nothing is acknowledged that is not on disk, and the broker keeps it meanwhile.
 #[test]
 fn a_full_disk_holds_messages_in_the_broker_until_there_is_room() {
     let Some(bench) = Bench::new() else { return };
-    let folder = bench.path("small");
-    std::fs::create_dir(&folder).unwrap();
-    let Some(_mounted) = Mounted::tmpfs(&folder) else {
+    let Some(mounted) = small_disk(&bench, |_| {}) else {
         return;
     };
-    let journal = folder.join("journal").display().to_string();
-    bench.settings(|settings| settings.folder = journal);
     let daemon = bench.daemon();
     daemon.wait_for("connected to the broker");
     runtime().block_on(async {
         let mut fleet = Fleet::connect(bench.broker.port).await;
         fleet.publish_over(100, Duration::from_millis(200)).await;
-        let ballast = folder.join("ballast");
+        let ballast = mounted.0.join("ballast");
         let mut file = std::fs::File::create(&ballast).unwrap();
         while file.write_all(&[1; 4096]).is_ok() {}
         // More than the room made ahead takes, and than a window.
@@ -223,12 +232,12 @@ fn a_full_disk_holds_messages_in_the_broker_until_there_is_room() {
 }
 
 /// A small file system in memory.
-pub(crate) struct Mounted<'f>(&'f Path);
+pub(crate) struct Mounted(pub(crate) PathBuf);
 
-impl Mounted<'_> {
-    pub(crate) fn tmpfs(folder: &Path) -> Option<Mounted<'_>> {
+impl Mounted {
+    fn tmpfs(folder: PathBuf) -> Option<Mounted> {
         let arguments = ["-t", "tmpfs", "-o", "size=1m", "tmpfs"];
-        let mounted = Command::new("mount").args(arguments).arg(folder).output();
+        let mounted = Command::new("mount").args(arguments).arg(&folder).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Mounted(folder));
         }
@@ -239,10 +248,10 @@ impl Mounted<'_> {
     }
 }
 
-impl Drop for Mounted<'_> {
+impl Drop for Mounted {
     fn drop(&mut self) {
         // Lazily: the daemon may still have files open.
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 

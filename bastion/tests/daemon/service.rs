@@ -4,15 +4,15 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use rumqttc::Subscribe;
 use rumqttc::mqttbytes::QoS as v4;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, MqttOptions};
-use rumqttc::{Connect, Subscribe};
 use site::daemon::{Ask, fetch_topic, page_topic};
 use site::record::{ClockSource, LARGEST_PAGE, Request};
 
 use crate::fleet::{Fleet, runtime};
+use crate::flood::hello;
 use crate::outage::report;
 use crate::reader::fetch;
 use crate::{Bench, eventually};
@@ -43,12 +43,7 @@ fn two_readers_get_the_same_and_may_begin_anywhere() {
 
 /// Asks 20,000 times, each time from the beginning, and never reads from its socket.
 fn deaf(port: u16) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let mut bytes = BytesMut::new();
-    let mut connect = Connect::new("greedy");
-    connect.set_login("greedy", "abcd");
-    connect.keep_alive = 600;
-    connect.write(&mut bytes).unwrap();
+    let (mut stream, mut bytes) = hello(port, "greedy");
     let mut subscribe = Subscribe::new(page_topic("greedy"), v4::AtMostOnce);
     subscribe.pkid = 1;
     subscribe.write(&mut bytes).unwrap();
