@@ -158,6 +158,7 @@ async fn trimmed(stage: &Stage) -> Result<String> {
         lab.bastion.end(journal::DAEMON, "TERM").await?;
         journal::change_settings(&lab.bastion, |settings| settings.keep.bytes = kept).await?;
         journal::start_daemon(&lab.bastion).await?;
+        collector::start(&lab.collector).await?;
         Ok((stored, report))
     };
     let (published, (stored, report)) = during(stage, 2 * LENGTH, trouble).await?;

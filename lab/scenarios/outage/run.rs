@@ -222,10 +222,16 @@ pub(super) async fn all_run(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// Number of the last record that the collector has stored.
+/// Number of the last record that the collector has stored; 0 before the first.
 pub(super) async fn cursor(lab: &Lab) -> Result<u64> {
-    let look = format!("cat {}/cursor-*.json", collector::STATE);
+    let look = format!(
+        "find {} -name 'cursor-*.json' -exec cat {{}} +",
+        collector::STATE
+    );
     let text = lab.collector.script(&look).await?;
+    if text.is_empty() {
+        return Ok(0);
+    }
     let cursor: Value = serde_json::from_str(&text).context("reading the cursor")?;
     let number = cursor.get("sequence").and_then(Value::as_u64);
     number.with_context(|| format!("the cursor has no number: {text}"))
