@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use deploy::Secrets;
 use deploy::render::collector_files;
 use lab::eventually::{Look, eventually};
-use lab::judge::{self, Readings};
+use lab::judge::{self, Readings, TOLERANCE_NS};
 use lab::live::{arrives, fleet_for, stored_in};
 use lab::roles::{collector, database, fleet};
 use lab::site_file::{COLLECTOR_ACCOUNT, DATABASE};
@@ -171,7 +171,7 @@ impl<'a> Flow<'a> {
             devices.len(),
             self.site.meters.len()
         );
-        let verdict = arrives(&sent, ON_ITS_WAY, || self.stored_since(&sent)).await?;
+        let verdict = arrives(&sent, TOLERANCE_NS, ON_ITS_WAY, || self.stored_since(&sent)).await?;
         Ok(format!("{} meters, {verdict}", devices.len()))
     }
 
