@@ -12,8 +12,10 @@ mod journal;
 mod listing;
 mod lockout;
 mod machine;
+mod many;
 mod network;
 mod new_card;
+mod outage;
 mod power;
 mod reboot;
 mod refused;
@@ -49,6 +51,7 @@ fn all() -> Vec<Scenario> {
         reboot::scenarios(),
         clock::scenarios(),
         journal::scenarios(),
+        outage::scenarios(),
         network::scenarios(),
         secrets_leak::scenarios(),
         traps::scenarios(),

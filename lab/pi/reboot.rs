@@ -35,7 +35,7 @@ pub(crate) fn now_ns() -> u64 {
 }
 
 /// When a unit began to start, and when it had started, in microseconds since power.
-async fn started(stage: &Stage, unit: &str) -> Result<(u64, u64)> {
+pub(crate) async fn started(stage: &Stage, unit: &str) -> Result<(u64, u64)> {
     let said = stage
         .machine()
         .at_console(&format!(

@@ -13,10 +13,12 @@ use actors::ledger::{Line, Value as Sent};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-pub use excused::{Missing, excuse};
+pub use excused::{Gap, Missing, excuse};
 
 /// How far a stored time may be from the time of sending.
 pub const TOLERANCE_NS: u64 = 1_000_000_000;
+/// The same across a restart of the bastion's daemon, when ticks date what waited.
+pub const ACROSS_A_RESTART_NS: u64 = 1_500_000_000;
 /// Values pass through decimal text and binary floating point, nothing else.
 const RELATIVE_TOLERANCE: f64 = 1e-9;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actors::ledger::Line;
 use anyhow::{Result, ensure};
-use lab::judge;
+use lab::judge::{self, Gap};
 use lab::roles::journal;
 use lab::{Lab, eventually};
 use site::manifest::MOSQUITTO_CONF_PATH;
@@ -46,9 +46,10 @@ async fn replace(lab: &Lab, signal: &str) -> Result<(u64, u64)> {
         ))
         .await?;
     tokio::time::sleep(AWAY).await;
+    let started_ns = now_ns();
     let command = ["mosquitto", "-c", MOSQUITTO_CONF_PATH];
     lab.bastion.spawn("mosquitto", &command).await?;
-    Ok((killed_ns, now_ns()))
+    Ok((killed_ns, started_ns))
 }
 
 /// Until the daemon hears a new session of the broker.
@@ -69,15 +70,15 @@ async fn heard_again(lab: &Lab, sessions_before: u64) -> Result<u64> {
     .await
 }
 
-/// Judges a run in which meters were cut off, and the broker lost at most what came in `gap`.
+/// Judges a run in which meters were cut off, and the broker lost at most what came in these gaps.
 pub(super) async fn judged(
     published: &Published<'_>,
-    gap: (u64, u64),
+    gaps: &[Gap],
     happened: &str,
 ) -> Result<String> {
     all_taken(published.lab).await?;
     let difference = judge::compare(&published.sent, &published.stored().await?);
-    let missing = judge::excuse(&difference, &published.ledger, gap);
+    let missing = judge::excuse(&difference, &published.ledger, gaps);
     ensure!(
         missing.unexplained.is_empty()
             && [&difference.doubled, &difference.moved, &difference.invented]
@@ -98,10 +99,15 @@ pub(super) async fn judged(
         difference.compared,
         missing.never_vouched,
         missing.with_the_broker,
-        Duration::from_nanos(gap.1 - gap.0).as_secs_f32(),
+        seconds(gaps),
         difference.largest_shift_ns / 1_000_000
     );
     Ok(published.said(happened, verdict))
+}
+
+fn seconds(gaps: &[Gap]) -> f32 {
+    let length = gaps.iter().map(|gap| gap.1 - gap.0).sum();
+    Duration::from_nanos(length).as_secs_f32()
 }
 
 async fn killed(stage: &Stage) -> Result<String> {
@@ -118,12 +124,16 @@ async fn ended_by(stage: &Stage, signal: &str, happened: &str) -> Result<String>
     let trouble = async {
         more_is_stored(lab).await?;
         let before = journal::report(&lab.bastion).await?.sessions_lost;
-        let (killed_ns, _) = replace(lab, signal).await?;
+        let (ended_ns, started_ns) = replace(lab, signal).await?;
         let heard_ns = heard_again(lab, before).await?;
-        Ok((killed_ns.saturating_sub(ON_ITS_WAY_NS), heard_ns))
+        // What it had when it ended, and what the new one took before anybody heard it.
+        Ok([
+            (ended_ns.saturating_sub(ON_ITS_WAY_NS), ended_ns),
+            (started_ns, heard_ns),
+        ])
     };
-    let (published, gap) = during(stage, LENGTH, trouble).await?;
-    judged(&published, gap, happened).await
+    let (published, gaps) = during(stage, LENGTH, trouble).await?;
+    judged(&published, &gaps, happened).await
 }
 
 /// What waits in the broker for a daemon that is away is gone with it: all of that, and no more.
@@ -143,5 +153,5 @@ async fn killed_with_a_backlog(stage: &Stage) -> Result<String> {
         "broker killed when the daemon had been away for {} s",
         LENGTH.as_secs() / 4
     );
-    judged(&published, gap, &happened).await
+    judged(&published, &[gap], &happened).await
 }
