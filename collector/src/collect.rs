@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use crate::config::{Config, SourceKind};
+use crate::config::{Config, Origin};
 use crate::database::Database;
 use crate::dead_letter::{DeadLetters, LARGEST_FILE};
 use crate::fleet::Fleet;
@@ -55,13 +55,12 @@ pub async fn run(
         database,
         fleet: Arc::clone(&fleet),
     };
-    match config.broker.source {
-        SourceKind::Broker => {
-            let source = Broker::start(&config.broker, fleet);
+    match &config.origin {
+        Origin::Broker(broker) => {
+            let source = Broker::start(broker, fleet);
             collector(source, &config, kept).run(shutdown).await
         }
-        SourceKind::Journal => {
-            let bastions = std::slice::from_ref(&config.broker);
+        Origin::Journals(bastions) => {
             let source = Journals::start(bastions, &config.state);
             collector(source, &config, kept).run(shutdown).await
         }
@@ -87,7 +86,7 @@ fn collector<S: Source>(source: S, config: &Config, kept: Kept) -> Collector<S> 
         messages: (source.window() / 2).max(1),
         time: config.database.batch_time,
     };
-    let status = Status::new(fleet.site(), config.broker.source, &config.state);
+    let status = Status::new(fleet.site(), &config.origin, &config.state);
     let store = Store::new(database, letters, Arc::clone(&fleet));
     Collector {
         fleet,

@@ -69,11 +69,7 @@ impl<'a> Flow<'a> {
             .iter()
             .find(|one| one.name == COLLECTOR_ACCOUNT);
         let reader = reader.context("the lab's site has no collector")?;
-        let bastion = site
-            .bastions
-            .first()
-            .context("the lab's site has no bastion")?;
-        let settings = collector_files(&site, bastion, reader, &secrets)?;
+        let settings = collector_files(&site, &site.bastions, reader, &secrets)?;
         let program = &lab.artifacts.collector;
         let program =
             fs::read(program).with_context(|| format!("reading {}", program.display()))?;

@@ -91,7 +91,7 @@ fn reader(lab: &Lab, name: &str) -> Result<site::Reader> {
 /// Another collector on the same machine, with an account and a memory of its own.
 async fn start_second(lab: &Lab) -> Result<()> {
     let second = reader(lab, SECOND_COLLECTOR)?;
-    let files = collector_files(&lab.site, &lab.description, &second, &lab.secrets)?;
+    let files = collector_files(&lab.site, &lab.site.bastions, &second, &lab.secrets)?;
     let folder = format!("/etc/{SECOND_COLLECTOR}");
     let state = format!("/var/lib/{SECOND_COLLECTOR}");
     let mut uploads = Vec::new();
