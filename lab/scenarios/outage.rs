@@ -11,6 +11,7 @@ mod memory;
 mod network;
 mod programs;
 mod run;
+mod soak;
 
 use crate::shared::Scenario;
 
@@ -22,6 +23,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         broker::scenarios(),
         memory::scenarios(),
         contrast::scenarios(),
+        soak::scenarios(),
     ]
     .into_iter()
     .flatten()

@@ -180,7 +180,7 @@ impl Writer {
             .tag("model", meter.model.name)
             .tag("gen", &meter.model.gen_number.to_string());
         if let Some(channel) = &point.channel {
-            drop(tags.tag("channel", channel));
+            let _ = tags.tag("channel", channel);
         }
         out.extend_from_slice(&text);
         if known.len() < MOST_SERIES {
