@@ -195,13 +195,28 @@ impl<'a> Flow<'a> {
             Ok(if whole {
                 Look::Done(text)
             } else {
-                let examples = missing.unexplained.iter().chain(others.into_iter().flatten());
-                let examples: Vec<&String> = examples.take(5).collect();
+                let lists = others.into_iter().chain([&missing.unexplained]);
+                let examples: Vec<&String> = lists.flat_map(|list| list.iter().take(3)).collect();
                 Look::NotYet(format!("{text}: {examples:?}"))
             })
         })
         .await
         .context("promise broken: sent and stored are not the same")
+    }
+
+    /// When the broker ended that was told to at `told_ns`, as the meters saw it: their connections
+    /// broke. And the latest reading before that which is stored.
+    pub(crate) async fn end_of_the_broker(&self, told_ns: u64) -> Result<(u64, u64)> {
+        let ledger = fleet::ledger(&self.stage.lab.meters).await?;
+        let broken = ledger.iter().filter_map(|line| match line {
+            Line::Lost(lost) => Some(lost.lost_to_ns).filter(|at| *at > told_ns),
+            Line::Entry(_) => None,
+        });
+        let broken = broken.min().context("no meter lost its connection")?;
+        let stored = self.stored().await?;
+        let before = stored.values().flatten().map(|one| one.at_ns);
+        let before = before.filter(|at| *at <= broken).max();
+        Ok((before.context("nothing is stored of before")?, broken))
     }
 
     async fn stored(&self) -> Result<Readings> {

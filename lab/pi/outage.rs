@@ -76,15 +76,22 @@ async fn unheard(stage: &Stage) -> Result<Gap> {
     Ok((began_ns + broker_us * 1000, heard))
 }
 
-/// Ends the run, and says what happened in words.
-async fn judged(flow: &Flow<'_>, happened: &str, ended_ns: u64, stage: &Stage) -> Result<String> {
+/// Waits until readings of all meters are stored again; gives what [`unheard`] does.
+async fn heard(flow: &Flow<'_>, stage: &Stage) -> Result<Gap> {
     let unheard = unheard(stage).await?;
     flow.all_arrive_since(unheard.1)
         .await
         .context("readings of all meters afterwards")?;
-    let gaps = [(ended_ns.saturating_sub(ON_ITS_WAY_NS), ended_ns), unheard];
+    Ok(unheard)
+}
+
+/// Ends the run, and says what happened in words. `unserved` is from when the daemon had ended until
+/// the broker had.
+async fn judged(flow: &Flow<'_>, happened: &str, unserved: Gap, unheard: Gap) -> Result<String> {
+    let begin = unserved.0.saturating_sub(ON_ITS_WAY_NS);
+    let gaps = [(begin, unserved.1), unheard];
     let verdict = flow.end_with_gaps(&gaps).await?;
-    let away = Duration::from_nanos(unheard.1.saturating_sub(ended_ns));
+    let away = Duration::from_nanos(unheard.1.saturating_sub(unserved.1));
     Ok(format!(
         "{METERS} meters; {happened}, journaled again after {:.0} s; {verdict}",
         away.as_secs_f32()
@@ -94,11 +101,13 @@ async fn judged(flow: &Flow<'_>, happened: &str, ended_ns: u64, stage: &Stage) -
 async fn reboot(stage: &Stage) -> Result<String> {
     let flow = begin(stage, PERIOD_MS).await?;
     tokio::time::sleep(WHILE).await;
-    // The broker ends somewhere between; it is killed last when it does not end by itself.
+    // The daemon ends first, and the broker some time later.
     let told_ns = now_ns();
     stage.machine().reboot(BOOT).await?;
     stage.lab.wait_for_ssh(BOOT).await?;
-    judged(&flow, "told to restart", told_ns, stage).await
+    let unheard = heard(&flow, stage).await?;
+    let unserved = flow.end_of_the_broker(told_ns).await?;
+    judged(&flow, "told to restart", unserved, unheard).await
 }
 
 async fn power_cut(stage: &Stage) -> Result<String> {
@@ -108,7 +117,8 @@ async fn power_cut(stage: &Stage) -> Result<String> {
     let cut_ns = now_ns();
     stage.machine().power_on(&PowerOn::default()).await?;
     stage.lab.wait_for_ssh(BOOT).await?;
-    let said = judged(&flow, "power cut and put back", cut_ns, stage).await?;
+    let unheard = heard(&flow, stage).await?;
+    let said = judged(&flow, "power cut and put back", (cut_ns, cut_ns), unheard).await?;
     let damaged = report(stage).await?.journal.damaged;
     Ok(format!("{said}; {damaged} places damaged"))
 }
