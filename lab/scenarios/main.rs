@@ -10,6 +10,7 @@ mod isolation;
 mod limits;
 mod outage;
 mod outbound;
+mod packets;
 mod shared;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
 fn all() -> Vec<Scenario> {
     [
         isolation::scenarios(),
+        packets::scenarios(),
         admin_access::scenarios(),
         outbound::scenarios(),
         limits::scenarios(),
