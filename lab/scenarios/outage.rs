@@ -9,7 +9,7 @@ mod broker;
 mod contrast;
 mod memory;
 mod programs;
-mod run;
+pub(crate) mod run;
 
 use crate::shared::Scenario;
 

@@ -54,11 +54,15 @@ pub(crate) struct Stage {
     pub(crate) lab: Lab,
     /// Held by scenarios that change the bastion, one at a time; they leave it as it was.
     pub(crate) bastion_turn: tokio::sync::Mutex<()>,
+    /// Held by scenarios that change the bastion in the LAN; they leave it as it was.
+    pub(crate) flat_turn: tokio::sync::Mutex<()>,
     /// Held by scenarios that let parts of the way fail: then nobody else may rely on them.
     pub(crate) whole_lab: tokio::sync::RwLock<()>,
     matrix: Option<Matrix>,
     packets: Option<Packets>,
     listening: OnceCell<Result<(), String>>,
+    /// The guide's broker, started once for all.
+    pub(crate) guides_broker: OnceCell<Result<(), String>>,
 }
 
 impl Stage {
@@ -111,8 +115,10 @@ impl runner::Stage for Stage {
             matrix,
             packets,
             bastion_turn: tokio::sync::Mutex::new(()),
+            flat_turn: tokio::sync::Mutex::new(()),
             whole_lab: tokio::sync::RwLock::new(()),
             listening: OnceCell::new(),
+            guides_broker: OnceCell::new(),
         })
     }
 

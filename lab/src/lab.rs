@@ -237,7 +237,7 @@ impl Lab {
         ];
         [
             (&self.home_server, Post::Door, home_server),
-            (&self.collector, Post::Door, &["tcp:22"]),
+            (&self.collector, Post::Door, &["tcp:22", "tcp:443"]),
             (&self.influxdb, Post::Door, &["tcp:22"]),
             (&self.admin, Post::Door, &["tcp:22", "tcp:443"]),
             (&self.router, Post::Door, &["tcp:80", "tcp:443", "udp:67"]),

@@ -8,6 +8,7 @@
 
 mod cases;
 mod place;
+pub mod turned;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -34,7 +34,7 @@ const CATCHES_UP: Duration = Duration::from_secs(75);
 const APART: Duration = Duration::from_millis(1500);
 
 /// What the fleet published in a run.
-pub(super) struct Published<'a> {
+pub(crate) struct Published<'a> {
     pub(super) lab: &'a Lab,
     pub(super) ledger: Vec<Line>,
     pub(super) sent: Readings,
@@ -53,7 +53,7 @@ pub(super) fn now_ns() -> u64 {
 
 /// Lets the fleet publish, with some trouble meanwhile; afterwards everything runs again, whatever
 /// came of it.
-pub(super) async fn during<'a, T>(
+pub(crate) async fn during<'a, T>(
     stage: &'a Stage,
     length: Duration,
     trouble: impl Future<Output = Result<T>>,
@@ -139,7 +139,7 @@ impl Published<'_> {
     }
 
     /// Waits until sent = stored, to the last reading and within a second.
-    pub(super) async fn arrives(&self, happened: impl Display) -> Result<String> {
+    pub(crate) async fn arrives(&self, happened: impl Display) -> Result<String> {
         let lost = self.ledger.iter().find_map(|line| match line {
             Line::Lost(lost) => Some(lost),
             Line::Entry(_) => None,

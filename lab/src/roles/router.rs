@@ -207,7 +207,7 @@ table inet router {{
         iifname {DMZ} accept
         iifname {WAN} oifname {DMZ} tcp dport {{ 22, 1883 }} accept
         iifname {WAN} oifname {LAN} ip daddr {flat_v4} tcp dport 1883 accept
-        iifname {WAN} oifname {LAN} ip6 daddr {flat_v6} tcp dport 1883 accept
+        iifname {WAN} oifname {LAN} ip6 daddr {flat_v6} tcp dport {{ 22, 1883 }} accept
         meta l4proto ipv6-icmp accept
     }}
 }}
