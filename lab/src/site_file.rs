@@ -15,6 +15,8 @@ use crate::topology::{
 pub const PUBLIC_HOST: &str = "meters.example.net";
 /// The account of a person who looks at the broker.
 pub const CHECK_ACCOUNT: &str = "check";
+/// The account of another such person, who leaves a session behind.
+pub const VISITOR_ACCOUNT: &str = "visitor";
 /// The account of the collector.
 pub const COLLECTOR_ACCOUNT: &str = "collector";
 /// The account of a second collector, which knows nothing of the first.
@@ -192,6 +194,10 @@ kind = \"collector\"
 
 [[reader]]
 name = \"{CHECK_ACCOUNT}\"
+kind = \"program\"
+
+[[reader]]
+name = \"{VISITOR_ACCOUNT}\"
 kind = \"program\"
 ",
         lan_networks = networks(&[lan.networks(), lan_second.networks()].concat()),

@@ -68,6 +68,7 @@ pub(crate) async fn during<'a, T>(
     let spares: BTreeSet<&str> = spares(lab).map(|meter| meter.id.as_str()).collect();
     all.meters
         .retain(|meter| !spares.contains(meter.id.as_str()));
+    all.meters.truncate(METERS);
     fleet::install(&lab.meters, &all).await?;
     let (output, outcome) = tokio::join!(fleet::publish(&lab.meters), trouble);
     // What the trouble took away it has brought back, so nothing else may be missing.

@@ -145,7 +145,7 @@ def mutate(data, dice):
         elif what == 3:
             data[at:at] = dice.randbytes(dice.randint(1, 40))
         elif what == 4:
-            data += data
+            data += bytes(data)
         elif what == 5 and len(data) > 1:
             data[1:2] = dice.choice([b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff\xff", b"\0", b"\x80\x80\x80\1"])
         else:
