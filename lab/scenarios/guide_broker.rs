@@ -9,7 +9,7 @@ use lab::Lab;
 use lab::eventually::{Look, eventually};
 use lab::node::Upload;
 use lab::roles::mqtt::{self, Login, publish};
-use lab::site_file::SECOND_COLLECTOR;
+use lab::site_file::VISITOR_ACCOUNT;
 use lab::topology::BASTION;
 
 use crate::delivery::spare;
@@ -193,7 +193,7 @@ async fn queue(stage: &Stage) -> Result<String> {
     let (meter, prefix) = spare(lab, 26)?;
     let topic = format!("{prefix}/info");
     let bastion = lab.topology.dmz.host(BASTION).v4.to_string();
-    let reader = Login::Account(SECOND_COLLECTOR);
+    let reader = Login::Account(VISITOR_ACCOUNT);
     mqtt::subscribe_once(lab, &lab.collector, &bastion, reader, &topic, &["-E"]).await?;
     let lines = format!("for n in $(seq {MISSED}); do echo missed-$n; done");
     mqtt::publish_lines_at_qos_0(lab, &lab.meters, Login::Account(meter), &topic, &lines).await?;

@@ -5,6 +5,7 @@ mod compromise;
 mod delivery;
 mod flat;
 mod flood;
+mod guide_broker;
 mod guide_defects;
 mod guide_tests;
 mod hardening;
@@ -45,6 +46,7 @@ fn all() -> Vec<Scenario> {
         malformed::scenarios(),
         flood::scenarios(),
         guide_defects::scenarios(),
+        guide_broker::scenarios(),
         housekeeping::scenarios(),
         outage::scenarios(),
     ]
