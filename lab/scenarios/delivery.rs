@@ -17,7 +17,7 @@ use crate::shared::{Scenario, Stage, scenario};
 const PUBLISHING: usize = 60;
 /// Meters of the site: the rest is for scenarios that speak as a meter themselves. Each takes its
 /// own, since two programs on one account throw each other out.
-pub(crate) const METERS: usize = PUBLISHING + 75;
+pub(crate) const METERS: usize = PUBLISHING + 140;
 const READER_STARTS: usize = 0;
 const PERIOD_MS: u64 = 3000;
 const DURATION_MS: u64 = 30_000;

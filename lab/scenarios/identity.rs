@@ -43,7 +43,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 }
 
 /// A forged reading, then a genuine one of the same topic: the reader must hear the second only.
-async fn forge(
+pub(crate) async fn forge(
     stage: &Stage,
     number: usize,
     forger: Login<'_>,
@@ -319,7 +319,7 @@ async fn broker_topics(stage: &Stage) -> Result<String> {
 
 /// Starts a broker without accounts and rules beside ours, and waits until it tells its version:
 /// there `$SYS` is heard.
-async fn open_broker(stage: &Stage, port: &str) -> Result<()> {
+pub(crate) async fn open_broker(stage: &Stage, port: &str) -> Result<()> {
     let node = &stage.lab.neighbour;
     node.spawn("open-broker", &["mosquitto", "-p", port])
         .await?;
@@ -351,7 +351,7 @@ async fn open_broker(stage: &Stage, port: &str) -> Result<()> {
 
 /// Subscribes as a meter, waits until the broker has answered, lets something be said that the
 /// reader in the LAN hears, and tells whether the meter heard anything by then.
-async fn deaf<F: Future<Output = Result<String>>>(
+pub(crate) async fn deaf<F: Future<Output = Result<String>>>(
     stage: &Stage,
     account: &str,
     filter: &str,

@@ -36,7 +36,7 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 }
 
 /// Begins connections from one address all at once, and prints how many came about in 10 s.
-const FLOODING: &str = r#"
+pub(crate) const FLOODING: &str = r#"
 import select, socket, sys, time
 source, target, port, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 family = socket.AF_INET6 if ":" in target else socket.AF_INET
@@ -86,7 +86,7 @@ while (left := end - time.monotonic()) > 0:
 print(came)
 "#;
 
-async fn python(node: &Node, program: &str, arguments: &[&str]) -> Result<u64> {
+pub(crate) async fn python(node: &Node, program: &str, arguments: &[&str]) -> Result<u64> {
     let said = node
         .run(&[&["python3", "-c", program], arguments].concat())
         .await?;
@@ -184,7 +184,7 @@ async fn flood_from(lab: &Lab, source: IpAddr, target: IpAddr) -> Result<String>
 }
 
 /// Packets that a rule of the bastion has counted.
-async fn counted_by(lab: &Lab, rule: &str) -> Result<u64> {
+pub(crate) async fn counted_by(lab: &Lab, rule: &str) -> Result<u64> {
     let counted = bastion::counters(&lab.bastion).await?;
     let counted = counted.iter().find(|(name, _)| name == rule);
     Ok(counted.map_or(0, |(_, packets)| *packets))

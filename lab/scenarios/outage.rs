@@ -10,7 +10,7 @@ mod database;
 mod memory;
 mod network;
 mod programs;
-mod run;
+pub(crate) mod run;
 mod soak;
 
 use crate::shared::Scenario;

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use lab::artifacts::{Artifacts, Tier};
 use lab::matrix::Matrix;
+use lab::packets::Packets;
 use lab::roles::mqtt::Reader;
 use lab::{Lab, diagnostics, runner};
 use tokio::sync::OnceCell;
@@ -14,6 +15,8 @@ pub(crate) type Scenario = runner::Scenario<Stage>;
 
 /// What a scenario needs that judges the matrix of attempts.
 pub(crate) const MATRIX: &str = "matrix";
+/// What a scenario needs that judges packets of every kind.
+pub(crate) const PACKETS: &str = "packets";
 
 /// A scenario from an `async fn(&Stage) -> Result<String>`: among others, or with the lab for itself.
 macro_rules! scenario {
@@ -22,6 +25,9 @@ macro_rules! scenario {
     };
     ($name:literal, matrix, $body:path) => {
         $crate::shared::scenario!($name, Some($crate::shared::MATRIX), read, $body)
+    };
+    ($name:literal, packets, $body:path) => {
+        $crate::shared::scenario!($name, Some($crate::shared::PACKETS), read, $body)
     };
     ($name:literal, alone, $body:path) => {
         $crate::shared::scenario!($name, None, write, $body)
@@ -48,16 +54,26 @@ pub(crate) struct Stage {
     pub(crate) lab: Lab,
     /// Held by scenarios that change the bastion, one at a time; they leave it as it was.
     pub(crate) bastion_turn: tokio::sync::Mutex<()>,
+    /// Held by scenarios that change the bastion in the LAN; they leave it as it was.
+    pub(crate) flat_turn: tokio::sync::Mutex<()>,
     /// Held by scenarios that let parts of the way fail: then nobody else may rely on them.
     pub(crate) whole_lab: tokio::sync::RwLock<()>,
     matrix: Option<Matrix>,
+    packets: Option<Packets>,
     listening: OnceCell<Result<(), String>>,
+    /// The guide's broker, started once for all.
+    pub(crate) guides_broker: OnceCell<Result<(), String>>,
 }
 
 impl Stage {
     /// What came of every attempt.
     pub(crate) fn matrix(&self) -> Result<&Matrix> {
         self.matrix.as_ref().context("the matrix was not measured")
+    }
+
+    /// What came of packets of every kind, in both placements.
+    pub(crate) fn packets(&self) -> Result<&Packets> {
+        self.packets.as_ref().context("no packets were sent")
     }
 
     /// The reader in the LAN, started once for all; when it does not start, it is not tried again.
@@ -84,18 +100,25 @@ impl runner::Stage for Stage {
     const AT_ONCE: usize = 16;
 
     async fn set(artifacts: Artifacts, chosen: &[Scenario]) -> Result<Stage> {
-        let measure = chosen.iter().any(|scenario| scenario.needs == Some(MATRIX));
+        let needs = |what| chosen.iter().any(|scenario| scenario.needs == Some(what));
         let lab = Lab::start(artifacts, delivery::METERS).await?;
-        let matrix = match measure {
-            true => Some(measured(&lab).await?),
+        let matrix = match needs(MATRIX) {
+            true => Some(measured(&lab, Matrix::measure(&lab)).await?),
+            false => None,
+        };
+        let packets = match needs(PACKETS) {
+            true => Some(measured(&lab, Packets::measure(&lab)).await?),
             false => None,
         };
         Ok(Stage {
             lab,
             matrix,
+            packets,
             bastion_turn: tokio::sync::Mutex::new(()),
+            flat_turn: tokio::sync::Mutex::new(()),
             whole_lab: tokio::sync::RwLock::new(()),
             listening: OnceCell::new(),
+            guides_broker: OnceCell::new(),
         })
     }
 
@@ -110,9 +133,9 @@ impl runner::Stage for Stage {
     }
 }
 
-async fn measured(lab: &Lab) -> Result<Matrix> {
-    match Matrix::measure(lab).await {
-        Ok(matrix) => Ok(matrix),
+async fn measured<T>(lab: &Lab, measuring: impl Future<Output = Result<T>>) -> Result<T> {
+    match measuring.await {
+        Ok(measured) => Ok(measured),
         Err(error) => {
             let saved = diagnostics::save(lab, "matrix", &format!("{error:#}")).await;
             lab.end().await?;

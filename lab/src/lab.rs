@@ -14,6 +14,7 @@ use site::{Bastion, Site};
 use crate::artifacts::Artifacts;
 use crate::diagnostics;
 use crate::engine::Engine;
+use crate::flat::Flat;
 use crate::node::{Node, Plug};
 use crate::roles::witness::Post;
 use crate::roles::{bastion, collector, database, guide, join, journal, router, witness};
@@ -50,6 +51,8 @@ pub struct Lab {
     pub neighbour: Node,
     /// A bastion as the guide orders it.
     pub guide: Node,
+    /// A bastion in the LAN itself, with a site of its own.
+    pub flat: Flat,
     /// The simulated meters' machine.
     pub meters: Node,
     /// Somebody on the Internet.
@@ -108,7 +111,8 @@ impl Lab {
             } else {
                 &artifacts.node_image
             };
-            async move { Node::start(engine, name, image, &plugs).await }
+            // Ten at once are more than a thread's stack bears.
+            Box::pin(async move { Node::start(engine, name, image, &plugs).await })
         };
         let on = |segment: &Segment, n: u8| vec![segment.plug(n)];
         let everywhere = vec![
@@ -121,6 +125,7 @@ impl Lab {
             bastion,
             neighbour,
             guide,
+            flat,
             meters,
             stranger,
             admin,
@@ -132,6 +137,7 @@ impl Lab {
             node("bastion", on(dmz, topology::BASTION)),
             node("neighbour", on(dmz, topology::NEIGHBOUR)),
             node("guide", on(dmz, topology::GUIDE)),
+            Box::pin(Flat::start(engine, &artifacts, &topology)),
             node("meters", on(wan, topology::METERS)),
             node("stranger", on(wan, topology::STRANGER)),
             node("admin", on(lan, topology::ADMIN)),
@@ -153,6 +159,7 @@ impl Lab {
             bastion,
             neighbour,
             guide,
+            flat,
             meters,
             stranger,
             admin,
@@ -191,6 +198,7 @@ impl Lab {
             (&self.bastion, dmz),
             (&self.neighbour, dmz),
             (&self.guide, dmz),
+            (&self.flat.node, lan),
             (&self.meters, wan),
             (&self.stranger, wan),
             (&self.admin, lan),
@@ -223,19 +231,22 @@ impl Lab {
     /// The machines that must not be reached, where each writes down what comes, and what listens
     /// there beside its own work.
     #[must_use]
-    pub fn witnesses(&self) -> [(&Node, Post, &'static [&'static str]); 9] {
-        let home_server = &["tcp:80", "tcp:443", "tcp:22", "tcp:445", "tcp:53", "udp:53"];
+    pub fn witnesses(&self) -> [(&Node, Post, &'static [&'static str]); 10] {
+        let home_server = &[
+            "tcp:80", "tcp:443", "tcp:22", "tcp:445", "tcp:53", "udp:53", "udp:123",
+        ];
         [
             (&self.home_server, Post::Door, home_server),
-            (&self.collector, Post::Door, &["tcp:22"]),
+            (&self.collector, Post::Door, &["tcp:22", "tcp:443"]),
             (&self.influxdb, Post::Door, &["tcp:22"]),
-            (&self.admin, Post::Door, &["tcp:22"]),
-            (&self.router, Post::Door, &["tcp:80", "udp:67"]),
-            (&self.neighbour, Post::Door, &["tcp:80"]),
+            (&self.admin, Post::Door, &["tcp:22", "tcp:443"]),
+            (&self.router, Post::Door, &["tcp:80", "tcp:443", "udp:67"]),
+            (&self.neighbour, Post::Door, &["tcp:80", "tcp:443"]),
             (&self.stranger, Post::Door, &["tcp:80", "udp:123"]),
             (&self.meters, Post::Door, &["tcp:80", "udp:123"]),
             // What comes to the bastion is refused by its own rules, so the witness stands behind.
             (&self.bastion, Post::Inside, &[]),
+            (&self.flat.node, Post::Inside, &[]),
         ]
     }
 
@@ -310,7 +321,11 @@ impl Lab {
             collector::install(&self.collector, read(&self.artifacts.collector)?, settings).await?;
             database::start(&self.influxdb).await
         };
-        try_join(bastion_side, try_join(lan_side, guide::follow(&self.guide))).await?;
+        let others = try_join(
+            guide::follow(&self.guide),
+            Box::pin(self.flat.install(&self.artifacts)),
+        );
+        try_join(bastion_side, try_join(lan_side, others)).await?;
         Ok(())
     }
 
@@ -345,12 +360,13 @@ impl Lab {
 
     /// All machines.
     #[must_use]
-    pub fn nodes(&self) -> [&Node; 10] {
+    pub fn nodes(&self) -> [&Node; 11] {
         [
             &self.router,
             &self.bastion,
             &self.neighbour,
             &self.guide,
+            &self.flat.node,
             &self.meters,
             &self.stranger,
             &self.admin,

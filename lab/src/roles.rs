@@ -5,6 +5,7 @@ pub mod collector;
 pub mod database;
 pub mod fleet;
 pub mod guide;
+pub mod ill_will;
 pub mod journal;
 pub mod mqtt;
 pub mod outside;

@@ -7,12 +7,16 @@ use ipnet::IpNet;
 use site::Site;
 
 use crate::roles::router::TIME_DOMAIN;
-use crate::topology::{ADMIN, BASTION, COLLECTOR, INFLUXDB, METERS, ROUTER, SILENT, Topology};
+use crate::topology::{
+    ADMIN, BASTION, COLLECTOR, FLAT, INFLUXDB, METERS, ROUTER, SILENT, Segment, Topology,
+};
 
 /// The name that meters connect to; the lab's router knows it.
 pub const PUBLIC_HOST: &str = "meters.example.net";
 /// The account of a person who looks at the broker.
 pub const CHECK_ACCOUNT: &str = "check";
+/// The account of another such person, who leaves a session behind.
+pub const VISITOR_ACCOUNT: &str = "visitor";
 /// The account of the collector.
 pub const COLLECTOR_ACCOUNT: &str = "collector";
 /// The account of a second collector, which knows nothing of the first.
@@ -35,6 +39,38 @@ pub const MODELS: [(&str, &str); 5] = [
 /// When the description has a mistake.
 pub fn describe(topology: &Topology, meters: usize) -> Result<Site> {
     Site::parse("lab.toml", &write(topology, meters)).context("reading the lab's site file")
+}
+
+/// Describes a site with the same LAN whose bastion stands on it (placement `flat`), with one meter,
+/// and reads the description.
+///
+/// # Errors
+/// When the description has a mistake.
+pub fn describe_flat(topology: &Topology) -> Result<Site> {
+    let stand = Stand {
+        placement: "flat",
+        segment: &topology.lan,
+        number: FLAT,
+    };
+    let ssh = format!("root@{}", topology.lan.host(FLAT).v4);
+    let outbound = outbound(topology, &topology.lan);
+    Site::parse("flat.toml", &text(topology, &stand, 1, &ssh, &outbound))
+        .context("reading the site file of the bastion in the LAN")
+}
+
+/// Where a bastion stands.
+struct Stand<'a> {
+    placement: &'static str,
+    segment: &'a Segment,
+    number: u8,
+}
+
+fn in_the_dmz(topology: &Topology) -> Stand<'_> {
+    Stand {
+        placement: "dmz",
+        segment: &topology.dmz,
+        number: BASTION,
+    }
 }
 
 /// Id, model and generation of meter number `n`, as the vendor would give them.
@@ -65,7 +101,7 @@ pub fn write_for_a_pi(topology: &Topology, meters: usize, ssh: &str) -> String {
         "\n[outbound]\nresolvers = [\"{}\"]\ntime_servers = [\"0.{TIME_DOMAIN}\", \"1.{TIME_DOMAIN}\"]\n{NO_UPDATES}\n",
         topology.dmz.host(ROUTER).v4
     );
-    text(topology, meters, ssh, &outbound)
+    text(topology, &in_the_dmz(topology), meters, ssh, &outbound)
 }
 
 const NO_UPDATES: &str = "updates = false";
@@ -78,25 +114,40 @@ pub fn with_updates(text: &str) -> String {
 
 fn write(topology: &Topology, meters: usize) -> String {
     let ssh = format!("root@{}", topology.dmz.host(BASTION).v4);
+    let outbound = outbound(topology, &topology.dmz);
+    text(topology, &in_the_dmz(topology), meters, &ssh, &outbound)
+}
+
+/// Names from the router, time by name and from two addresses, updates.
+fn outbound(topology: &Topology, segment: &Segment) -> String {
     let quoted = |address: std::net::IpAddr| format!("\"{address}\"");
-    let outbound = format!(
+    format!(
         "\n[outbound]\nresolvers = [{}]\ntime_servers = [\"time.example.net\", {}]\nupdates = true\n",
-        topology.dmz.host(ROUTER).both().map(quoted).join(", "),
+        segment.host(ROUTER).both().map(quoted).join(", "),
         [METERS, SILENT]
             .map(|n| quoted(topology.wan.host(n).v6))
             .join(", "),
-    );
-    text(topology, meters, &ssh, &outbound)
+    )
 }
 
-fn text(topology: &Topology, meters: usize, ssh: &str, outbound: &str) -> String {
+fn text(
+    topology: &Topology,
+    stand: &Stand<'_>,
+    meters: usize,
+    ssh: &str,
+    outbound: &str,
+) -> String {
     let Topology {
         wan,
-        dmz,
         lan,
         lan_second,
         ..
     } = topology;
+    let Stand {
+        placement,
+        segment: own,
+        number,
+    } = stand;
     let list = |items: &[String]| {
         items
             .iter()
@@ -106,9 +157,8 @@ fn text(topology: &Topology, meters: usize, ssh: &str, outbound: &str) -> String
     };
     let networks =
         |items: &[IpNet]| list(&items.iter().map(ToString::to_string).collect::<Vec<_>>());
-    let host = |segment: &crate::topology::Segment, n| {
-        list(&segment.host(n).both().map(|address| address.to_string()))
-    };
+    let host =
+        |segment: &Segment, n| list(&segment.host(n).both().map(|address| address.to_string()));
     let mut text = format!(
         "\
 name = \"lab\"
@@ -123,10 +173,10 @@ readers = [{readers}]
 [[bastion]]
 name = \"pi\"
 ssh = \"{ssh}\"
-placement = \"dmz\"
+placement = \"{placement}\"
 interface = \"eth0\"
 addresses = [{bastion_addresses}]
-networks = [{dmz_networks}]
+networks = [{own_networks}]
 gateways = [{gateways}]
 dhcp = \"{router}\"
 {outbound}
@@ -145,14 +195,18 @@ kind = \"collector\"
 [[reader]]
 name = \"{CHECK_ACCOUNT}\"
 kind = \"program\"
+
+[[reader]]
+name = \"{VISITOR_ACCOUNT}\"
+kind = \"program\"
 ",
         lan_networks = networks(&[lan.networks(), lan_second.networks()].concat()),
         admins = host(lan, ADMIN),
         readers = host(lan, COLLECTOR),
-        bastion_addresses = host(dmz, BASTION),
-        dmz_networks = networks(&dmz.networks()),
-        gateways = host(dmz, ROUTER),
-        router = dmz.host(ROUTER).v4,
+        bastion_addresses = host(own, *number),
+        own_networks = networks(&own.networks()),
+        gateways = host(own, ROUTER),
+        router = own.host(ROUTER).v4,
         public_v4 = wan.host(ROUTER).v4,
         database = lan.host(INFLUXDB).v4,
     );

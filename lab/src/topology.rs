@@ -5,8 +5,8 @@
 //!  meters    .10          bastion   .2               admin       .10
 //!  stranger  .20          neighbour .3               collector   .20
 //!      │                  guide     .4               influxdb    .30
-//!      └──────── router ──────┴──────── router ──── home_server  .40
-//!                  .1                     .1
+//!      └──────── router ──────┴──────── router ──┬─ home_server  .40
+//!                  .1                     .1     └─ flat         .50
 //! ```
 //! Networks are chosen free at run time. The DMZ and one of the LAN's networks have addresses
 //! that look public, and the LAN has others that only one rule of the policy covers: so that
@@ -123,6 +123,8 @@ pub const COLLECTOR: u8 = 20;
 pub const INFLUXDB: u8 = 30;
 /// Number of the home server in the LAN.
 pub const HOME_SERVER: u8 = 40;
+/// Number of a second bastion, which stands in the LAN itself.
+pub const FLAT: u8 = 50;
 
 impl Topology {
     /// Chooses free networks and makes them.

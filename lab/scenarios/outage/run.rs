@@ -34,7 +34,7 @@ const CATCHES_UP: Duration = Duration::from_secs(75);
 const APART: Duration = Duration::from_millis(1500);
 
 /// What the fleet published in a run.
-pub(super) struct Published<'a> {
+pub(crate) struct Published<'a> {
     pub(super) lab: &'a Lab,
     pub(super) ledger: Vec<Line>,
     pub(super) sent: Readings,
@@ -53,7 +53,7 @@ pub(super) fn now_ns() -> u64 {
 
 /// Lets the fleet publish, with some trouble meanwhile; afterwards everything runs again, whatever
 /// came of it.
-pub(super) async fn during<'a, T>(
+pub(crate) async fn during<'a, T>(
     stage: &'a Stage,
     length: Duration,
     trouble: impl Future<Output = Result<T>>,
@@ -68,6 +68,7 @@ pub(super) async fn during<'a, T>(
     let spares: BTreeSet<&str> = spares(lab).map(|meter| meter.id.as_str()).collect();
     all.meters
         .retain(|meter| !spares.contains(meter.id.as_str()));
+    all.meters.truncate(METERS);
     fleet::install(&lab.meters, &all).await?;
     let (output, outcome) = tokio::join!(fleet::publish(&lab.meters), trouble);
     // What the trouble took away it has brought back, so nothing else may be missing.
@@ -148,7 +149,7 @@ impl Published<'_> {
     }
 
     /// Waits until sent = stored, to the last reading and within a second.
-    pub(super) async fn arrives(&self, happened: impl Display) -> Result<String> {
+    pub(crate) async fn arrives(&self, happened: impl Display) -> Result<String> {
         self.arrives_within(judge::TOLERANCE_NS, happened).await
     }
 

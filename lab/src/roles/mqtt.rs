@@ -118,6 +118,54 @@ pub async fn publish_lines(
     node.script(&command).await.map(drop)
 }
 
+/// As [`publish_lines`], but at QoS 0, as older meters publish.
+///
+/// # Errors
+/// As [`publish_lines`].
+pub async fn publish_lines_at_qos_0(
+    lab: &Lab,
+    node: &Node,
+    login: Login<'_>,
+    topic: &str,
+    script: &str,
+) -> Result<()> {
+    let options = options(lab, node, &lab.site.public.host, login).await?;
+    let command = format!("{{ {script}; }} | env {options} mosquitto_pub -q 0 -l -t '{topic}'");
+    node.script(&command).await.map(drop)
+}
+
+/// Takes part in a session that outlives the connection, for as long as the client's further
+/// options say, and returns what was heard.
+///
+/// # Errors
+/// When the client cannot be started.
+pub async fn subscribe_once(
+    lab: &Lab,
+    node: &Node,
+    host: &str,
+    login: Login<'_>,
+    topic: &str,
+    more: &[&str],
+) -> Result<String> {
+    let options = options(lab, node, host, login).await?;
+    let command = [
+        "timeout",
+        "20",
+        "env",
+        &options,
+        "mosquitto_sub",
+        "-c",
+        "-i",
+        "away",
+        "-q",
+        "1",
+        "-t",
+        topic,
+    ];
+    let output = node.exec("root", &[&command, more].concat()).await?;
+    Ok(output.stdout)
+}
+
 /// Subscribes from a machine and leaves it running. What it hears goes to `file`, a topic, a
 /// space and a payload per line, among lines that tell each packet (`Subscribed`, `received
 /// PUBLISH`).

@@ -1,7 +1,7 @@
 //! The household's router: NAT, port forwards, names. It leads nowhere but to the lab.
 //!
 //! It is a bad one on purpose: it forwards DMZ to LAN, and SSH from the Internet too, so that
-//! only the bastion's own policy can be what refuses.
+//! only the bastion's own policy can be what refuses. What a good one does is a switch.
 
 use std::time::Duration;
 
@@ -11,12 +11,18 @@ use anyhow::{Context as _, Result};
 use crate::eventually::{Look, eventually};
 use crate::node::{Node, Upload};
 use crate::site_file::PUBLIC_HOST;
-use crate::topology::{BASTION, OUTSIDE, ROUTER, Topology};
+use crate::topology::{BASTION, FLAT, HOME_SERVER, OUTSIDE, ROUTER, Topology};
 
 /// The name of the virtual Pi's package source; the card's `sources.list` says the same.
 pub const PACKAGES_HOST: &str = "packages.example.net";
 /// Below this are the names of time servers that a new Pi knows.
 pub const TIME_DOMAIN: &str = "pool.ntp.org";
+
+/// The port on the Internet's side that leads to the broker of the bastion in the LAN.
+pub const FLAT_PORT: u16 = 1893;
+/// A port on the Internet's side that is forwarded to the home server. Whoever asks for it from
+/// inside is led there too, under the router's own address.
+pub const HAIRPIN_PORT: u16 = 443;
 
 /// Interfaces in the order in which the router is plugged in.
 const WAN: &str = "eth0";
@@ -195,6 +201,22 @@ pub async fn silence(node: &Node) -> Result<()> {
     .map(drop)
 }
 
+/// Refuses what begins in the DMZ and leads to the LAN, as a good router does, or no longer.
+///
+/// # Errors
+/// When the rule is refused.
+pub async fn block_dmz_to_lan(node: &Node, on: bool) -> Result<()> {
+    let rules = if on {
+        format!(
+            "nft 'table inet block {{ chain forward {{ type filter hook forward priority -10; \
+             iifname {DMZ} oifname {LAN} ct state new counter drop; }}; }}'"
+        )
+    } else {
+        "nft delete table inet block".to_owned()
+    };
+    node.script(&rules).await.map(drop)
+}
+
 fn options_for_a_pi(topology: &Topology, mac: &str) -> [String; 8] {
     let (dmz, outside) = (&topology.dmz, topology.wan.host(OUTSIDE).v4);
     [
@@ -264,16 +286,23 @@ fn routes(topology: &Topology) -> String {
 
 fn rules(topology: &Topology) -> String {
     let bastion = topology.dmz.host(BASTION).v4;
+    let flat = topology.lan.host(FLAT);
+    let (flat_v4, flat_v6) = (flat.v4, flat.v6);
+    let home_server = topology.lan.host(HOME_SERVER).v4;
+    let public = topology.wan.host(ROUTER).v4;
     format!(
         "\
 table inet router {{
     chain prerouting {{
         type nat hook prerouting priority dstnat
         iifname {WAN} tcp dport {{ 22, 1883 }} dnat ip to {bastion}
+        iifname {WAN} tcp dport {FLAT_PORT} dnat ip to {flat_v4}:1883
+        ip daddr {public} tcp dport {HAIRPIN_PORT} dnat ip to {home_server}
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat
         oifname {WAN} meta nfproto ipv4 masquerade
+        oifname {LAN} ip daddr {home_server} ct status dnat masquerade
     }}
     chain forward {{
         type filter hook forward priority filter; policy drop
@@ -281,6 +310,8 @@ table inet router {{
         iifname {LAN} accept
         iifname {DMZ} accept
         iifname {WAN} oifname {DMZ} tcp dport {{ 22, 1883 }} accept
+        iifname {WAN} oifname {LAN} ip daddr {flat_v4} tcp dport 1883 accept
+        iifname {WAN} oifname {LAN} ip6 daddr {flat_v6} tcp dport {{ 22, 1883 }} accept
         meta l4proto ipv6-icmp accept
     }}
 }}
