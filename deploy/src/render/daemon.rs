@@ -162,6 +162,7 @@ WatchdogSec=60
 {own}UMask=0077
 NoNewPrivileges=yes
 CapabilityBoundingSet=
+AmbientCapabilities=
 RestrictAddressFamilies=AF_INET AF_UNIX
 {SANDBOX}
 [Install]
