@@ -197,6 +197,22 @@ mod tests {
         }
     }
 
+    /// Whoever has neither the right nor the family cannot write frames past the policy.
+    #[test]
+    fn neither_has_a_capability_or_a_socket_for_frames() {
+        for unit in [daemon(), ticker()] {
+            let lines: Vec<&str> = unit.lines().collect();
+            for line in [
+                "CapabilityBoundingSet=",
+                "AmbientCapabilities=",
+                "NoNewPrivileges=yes",
+                "RestrictAddressFamilies=AF_INET AF_UNIX",
+            ] {
+                assert!(lines.contains(&line), "{line}");
+            }
+        }
+    }
+
     #[test]
     fn folders_are_those_that_the_program_knows() {
         let unit = daemon();

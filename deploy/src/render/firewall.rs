@@ -244,3 +244,52 @@ fn limits_of_sets(command: &mut Value, policy: &Policy) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use site::Site;
+
+    use super::*;
+
+    /// The rules of a rendered policy that leave the bastion: name, and whether they mark and pass.
+    fn leaving(policy: &Policy, bastion: &Bastion) -> Vec<(String, bool, bool)> {
+        let rendered = whole(policy, bastion).unwrap();
+        let commands = rendered.get("nftables").and_then(Value::as_array).unwrap();
+        let rules = commands.iter().filter_map(|one| one.pointer("/add/rule"));
+        let text = |rule: &Value, key: &str| {
+            let text = rule.get(key).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        rules
+            .filter(|rule| text(rule, "table") == TABLE && text(rule, "chain") != "input")
+            .map(|rule| {
+                let has = |kind: &str| {
+                    let mut statements = rule.get("expr").unwrap().as_array().unwrap().iter();
+                    statements.any(|statement| statement.get(kind).is_some())
+                };
+                (text(rule, "comment"), has("mangle"), has("accept"))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_passes_is_marked_and_nothing_else() {
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../site/examples/home.toml");
+        let site = Site::parse("home.toml", &fs::read_to_string(example).unwrap()).unwrap();
+        let bastion = site.bastions.first().unwrap();
+        let policy = Policy::of(&site, bastion);
+        for (name, marks, passes) in leaving(&policy, bastion) {
+            assert_eq!(marks, passes && name != "loopback-out", "{name}");
+        }
+        // What only the chain's own end passes is marked there.
+        let marks_the_rest = |name: &str| {
+            let policy = policy.without(name).unwrap();
+            let rules = leaving(&policy, bastion);
+            rules.contains(&(String::new(), true, false))
+        };
+        assert!(marks_the_rest("refuse-rest-out") && marks_the_rest("refuse-forward"));
+        assert!(!marks_the_rest("refuse-lan-v4") && !marks_the_rest("refuse-rest-in"));
+    }
+}

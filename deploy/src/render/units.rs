@@ -143,3 +143,27 @@ RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 "
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever has neither the right nor the family cannot write frames past the policy. And it runs
+    /// with the whole policy only: the early rules are another unit's.
+    #[test]
+    fn the_broker_has_no_capability_or_socket_for_frames() {
+        let broker = broker();
+        let lines: Vec<&str> = broker.lines().collect();
+        for line in [
+            "Requires=shelly-bastion-policy.service",
+            "After=shelly-bastion-policy.service",
+            "User=mosquitto",
+            "CapabilityBoundingSet=",
+            "AmbientCapabilities=",
+            "NoNewPrivileges=yes",
+            "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+        ] {
+            assert!(lines.contains(&line), "{line}");
+        }
+    }
+}
