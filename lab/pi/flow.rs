@@ -41,6 +41,8 @@ pub(crate) struct Flow<'a> {
     secrets: Secrets,
     /// Between two reports of a meter.
     period_ms: u64,
+    /// Nothing changes between two reports.
+    periods_only: bool,
 }
 
 impl<'a> Flow<'a> {
@@ -86,7 +88,14 @@ impl<'a> Flow<'a> {
             site,
             secrets,
             period_ms,
+            periods_only: false,
         })
+    }
+
+    /// The same, and meters say nothing between two reports.
+    pub(crate) fn in_periods_only(mut self) -> Flow<'a> {
+        self.periods_only = true;
+        self
     }
 
     /// Lets all meters publish for a while, and judges what came of it.
@@ -112,7 +121,10 @@ impl<'a> Flow<'a> {
 
     /// Lets all meters publish until [`Flow::end`], and waits until each has got through.
     pub(crate) async fn start(&self) -> Result<()> {
-        let all = fleet_for(&self.site, &self.secrets, self.period_ms, None)?;
+        let mut all = fleet_for(&self.site, &self.secrets, self.period_ms, None)?;
+        if self.periods_only {
+            all.changes_per_s = 0.0;
+        }
         fleet::install(&self.stage.lab.meters, &all).await?;
         fleet::start(&self.stage.lab.meters).await?;
         self.all_arrive_since(0).await

@@ -31,8 +31,11 @@ fn load_early() {
     nft(&["-j", "-f", path.to_str().unwrap()]);
 }
 
+/// An address and a port; 0 for any.
+type End = (&'static str, u16);
+
 /// Who sends what to whom, and whether the early rules let it through.
-const ATTEMPTS: [(At, &str, (&str, u16), (&str, u16), bool); 11] = [
+const ATTEMPTS: [(At, &str, End, End, bool); 11] = [
     (At::Far, "tcp", (ADMIN, 0), (BASTION, 22), true),
     (At::Far, "tcp", (OTHER, 0), (BASTION, 22), false),
     (At::Far, "tcp", (INTERNET, 0), (BASTION, 22), false),
