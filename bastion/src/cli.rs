@@ -175,6 +175,16 @@ pub enum Command {
         #[arg(long, value_name = "FILE", default_value = site::daemon::TICKER_PASSWORD_PATH)]
         password_file: PathBuf,
     },
+    /// Load the firewall that is in place; the units do this at the start.
+    ///
+    /// Packets that it passes are marked, by a number drawn anew each time, and what leaves by the
+    /// network device without that mark is dropped. Exit code: 0 loaded, 1 failed: what was loaded
+    /// before stays.
+    Firewall {
+        /// The part for the network device alone, which has just appeared.
+        #[arg(long)]
+        device: bool,
+    },
     /// Let the whole LAN in by SSH, for minutes: the way in after the admin's address changed.
     ///
     /// Ask at the bastion's own screen and keyboard or serial line. Where it has none: put an empty

@@ -137,6 +137,7 @@ impl Fake {
                 "reload" => failed |= !state.active.contains_key(*unit),
                 "stop" if unit.ends_with(".timer") => state.timer = false,
                 "stop" => drop(state.active.remove(*unit)),
+                "reset-failed" => failed |= !state.active.contains_key(*unit),
                 "is-active" => failed |= !state.timer,
                 "mask" => {
                     symlink("/dev/null", self.at(&format!("{UNITS}/{unit}")))?;

@@ -1,4 +1,9 @@
-//! The project's own table in the kernel: loading it in one transaction, and reading it back.
+//! The project's own tables in the kernel: loading them in one transaction, and reading them back.
+//!
+//! There are three. The early one is in force before the network, and until the whole policy is
+//! loaded; the whole one takes its place in the same transaction, so one that does not load
+//! leaves the early one where it is. The third holds frames of the device that the policy has not
+//! passed, known by a mark that is drawn anew whenever the policy is loaded.
 //!
 //! What nft prints is never the text that was loaded: sets are sorted, ranges merged, words
 //! changed, and differently in each version. So the rendered rules are loaded a second time,
@@ -6,111 +11,263 @@
 //! nft and can then be compared to the letter. Other tables are never touched.
 
 mod compare;
+mod run;
+mod tables;
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use site::manifest::TABLE;
+use site::manifest::RENDERED_MARK;
+use tracing::warn;
 
 use crate::host::Host;
 use crate::system::Call;
 
 pub use compare::{ChainState, compare};
+pub use run::run;
+pub(crate) use tables::{EARLY, EGRESS, Table, WHOLE, makes};
 
-use compare::{HOOKED, chains, compare_sets, flags, hooked};
+use compare::{chains, compare_sets, flags};
+use tables::{OURS, REFERENCE, Transaction};
 
-const REFERENCE: &str = "shelly_bastion_reference";
-
-/// Makes sure that a ruleset speaks of nothing but our own table, asks the kernel whether it
+/// Makes sure that a ruleset speaks of nothing but our own tables, asks the kernel whether it
 /// would take it, and changes nothing.
 ///
 /// # Errors
 /// When it speaks of anything else, nft refuses it, or cannot be run.
 pub fn check(host: &Host, ruleset: &Value) -> Result<()> {
-    reference(ruleset)?;
-    nft(host, &["-c", "-j", "-f", "-"], Some(ruleset))
+    tables::ensure_ours(ruleset)?;
+    let transaction = Transaction {
+        mark: RENDERED_MARK,
+        with_egress: device_is_there(host, ruleset),
+        egress_is_there: list(host, EGRESS)?.is_some(),
+    };
+    let commands = transaction.of(ruleset)?;
+    nft(host, &["-c", "-j", "-f", "-"], Some(&commands))
         .map(drop)
         .context("checking the ruleset with nftables")
 }
 
-/// Loads a ruleset in one transaction: all of it, or nothing.
+/// Puts a ruleset in place of whatever our tables hold, in one transaction: all of it, or nothing.
+///
+/// The one exception is the device's table: where nft takes the rest alone, the rest is loaded,
+/// since the device may be gone at any moment. Reading back then finds it missing.
 ///
 /// # Errors
 /// When nft refuses it or cannot be run.
 pub fn load(host: &Host, ruleset: &Value) -> Result<()> {
-    nft(host, &["-j", "-f", "-"], Some(ruleset))
+    // The device's table must carry the policy's mark, whoever loads it at the same time.
+    let _alone = host.lock_firewall()?;
+    let mut transaction = Transaction {
+        mark: draw_mark()?,
+        with_egress: device_is_there(host, ruleset),
+        egress_is_there: list(host, EGRESS)?.is_some(),
+    };
+    if transaction.with_egress {
+        match change(host, &transaction.of(ruleset)?) {
+            Ok(()) => return Ok(()),
+            Err(error) => warn!("without the device's table, since nft refuses: {error:#}"),
+        }
+        transaction.with_egress = false;
+    }
+    change(host, &transaction.of(ruleset)?)
+}
+
+/// Loads the table of the device, which has appeared, for the policy that is loaded.
+///
+/// # Errors
+/// When no policy is loaded, nft refuses, or cannot be run.
+pub fn load_device(host: &Host, ruleset: &Value) -> Result<()> {
+    let _alone = host.lock_firewall()?;
+    let loaded = list(host, WHOLE)?.context("the policy is not loaded")?;
+    let mark = tables::mark(&loaded).context("the loaded policy marks nothing")?;
+    change(host, &tables::egress_alone(ruleset, mark)?)
+}
+
+/// Gives nft commands as they are, in one transaction.
+///
+/// # Errors
+/// When nft refuses them or cannot be run.
+pub(crate) fn change(host: &Host, commands: &Value) -> Result<()> {
+    nft(host, &["-j", "-f", "-"], Some(commands))
         .map(drop)
         .context("loading the ruleset into nftables")
 }
 
-/// Every difference between the loaded table and a rendered ruleset, in words; none when equal.
+/// A mark that nobody can know. It is no secret from whoever may list the rules.
+fn draw_mark() -> Result<u32> {
+    loop {
+        let mut bytes = [0; 4];
+        getrandom::fill(&mut bytes).context("drawing the mark of what the policy passes")?;
+        let mark = u32::from_ne_bytes(bytes);
+        if ![0, RENDERED_MARK].contains(&mark) {
+            return Ok(mark);
+        }
+    }
+}
+
+fn device_is_there(host: &Host, ruleset: &Value) -> bool {
+    tables::device(ruleset).is_some_and(|device| host.path("/sys/class/net").join(device).exists())
+}
+
+/// Every difference between the loaded tables and a rendered ruleset, in words; none when equal.
 ///
 /// # Errors
 /// When nft cannot be run or does not answer in the expected form.
 pub fn differences(host: &Host, ruleset: &Value) -> Result<Vec<String>> {
-    let Some(loaded) = list(host, TABLE)? else {
-        return Ok(vec![format!("table inet {TABLE} is not loaded")]);
+    let Some(loaded) = list(host, WHOLE)? else {
+        return Ok(vec![format!("table inet {} is not loaded", WHOLE.name)]);
     };
-    load(host, &reference(ruleset)?)?;
-    let reference = list(host, REFERENCE);
-    nft(host, &["delete", "table", "inet", REFERENCE], None)
-        .context("removing the reference table")?;
-    let reference = reference?.context("nft does not show the reference table")?;
-    let mut expected = chains(&reference);
-    for chain in &mut expected {
-        chain.hooked = rendered_hooks(ruleset, &chain.name);
+    let mark = tables::mark(&loaded).unwrap_or(RENDERED_MARK);
+    let mut found = of_table(host, ruleset, WHOLE, &loaded, mark)?;
+    if mark == RENDERED_MARK && tables::marks(ruleset) {
+        found.push(
+            "the mark of what the policy passes is the rendered one, and no secret".to_owned(),
+        );
     }
-    let mut found = compare(&expected, &chains(&loaded));
-    found.extend(compare_sets(&reference, &loaded));
-    found.extend(flags(&loaded));
+    if list(host, EARLY)?.is_some() {
+        found.push(format!(
+            "table inet {} is loaded beside it, and refuses more than the policy",
+            EARLY.name
+        ));
+    }
+    let device = tables::device(ruleset);
+    match (device, list(host, EGRESS)?) {
+        (None, None) => {}
+        (None, Some(_)) => found.push(format!("table netdev {} is not ours", EGRESS.name)),
+        // Where there is no device, nothing leaves by it.
+        (Some(_), _) if !device_is_there(host, ruleset) => {}
+        (Some(device), None) => found.push(format!(
+            "table netdev {} of {device} is not loaded",
+            EGRESS.name
+        )),
+        (Some(device), Some(loaded)) => {
+            found.extend(of_table(host, ruleset, EGRESS, &loaded, mark)?);
+            if listed_device(host)?.as_deref() != Some(device.as_str()) {
+                found.push(format!("chain egress holds another device than {device}"));
+            }
+        }
+    }
     Ok(found)
 }
 
-/// Removes the reference that a run left which was ended while it compared. It filters nothing.
+fn of_table(
+    host: &Host,
+    ruleset: &Value,
+    table: Table,
+    loaded: &Value,
+    mark: u32,
+) -> Result<Vec<String>> {
+    change(host, &tables::reference(ruleset, table, mark)?)?;
+    let aim = Table {
+        name: REFERENCE,
+        ..table
+    };
+    let reference = list(host, aim);
+    remove(host, aim)?;
+    let reference = reference?.context("nft does not show the reference table")?;
+    let mut expected = chains(&reference);
+    for chain in &mut expected {
+        chain.hooked = tables::rendered_hooks(ruleset, table, &chain.name);
+    }
+    let mut found = compare(&expected, &chains(loaded));
+    found.extend(compare_sets(&reference, loaded));
+    found.extend(flags(loaded));
+    Ok(found)
+}
+
+fn listed_device(host: &Host) -> Result<Option<String>> {
+    let words = nft(host, &["list", "table", EGRESS.family, EGRESS.name], None)
+        .context("listing the device's table")?;
+    Ok(tables::device_in_words(&words).map(ToOwned::to_owned))
+}
+
+fn remove(host: &Host, table: Table) -> Result<()> {
+    nft(host, &["delete", "table", table.family, table.name], None)
+        .map(drop)
+        .with_context(|| format!("removing table {}", table.name))
+}
+
+/// Removes the references that a run left which was ended while it compared. They filter nothing.
 ///
 /// # Errors
 /// When nft cannot be run.
 pub(crate) fn remove_reference(host: &Host) -> Result<()> {
-    if list(host, REFERENCE)?.is_some() {
-        nft(host, &["delete", "table", "inet", REFERENCE], None)
-            .context("removing the reference table")?;
+    for table in [WHOLE, EGRESS] {
+        let reference = Table {
+            name: REFERENCE,
+            ..table
+        };
+        if list(host, reference)?.is_some() {
+            remove(host, reference)?;
+        }
     }
     Ok(())
 }
 
-/// Commands that bring the loaded table back as it is now; none when it is not loaded. What a
-/// set learnt while it ran is left out: it would be out of date.
+/// A ruleset that brings our tables back as they are now; none when none is loaded.
 ///
 /// # Errors
 /// When nft cannot be run, or would not take the commands.
 pub fn restorable(host: &Host) -> Result<Option<Value>> {
-    let Some(listing) = list(host, TABLE)? else {
+    let mut commands = Vec::new();
+    for table in OURS {
+        if let Some(listing) = list(host, table)? {
+            let device = if table == EGRESS {
+                listed_device(host)?
+            } else {
+                None
+            };
+            commands.extend(tables::restoring(&listing, device.as_deref()));
+        }
+    }
+    if commands.is_empty() {
         return Ok(None);
-    };
-    let commands = restoring(&listing);
+    }
+    let commands = json!({"nftables": commands});
     check(host, &commands).context("asking nftables whether it would take its own table again")?;
     Ok(Some(commands))
 }
 
-/// Whether our table is loaded.
+/// Whether the whole policy is loaded.
 ///
 /// # Errors
 /// When nft cannot be run.
 pub fn is_loaded(host: &Host) -> Result<bool> {
-    list(host, TABLE).map(|listing| listing.is_some())
+    list(host, WHOLE).map(|listing| listing.is_some())
 }
 
-/// Takes our table away, if it is there: nothing of ours filters any more.
+/// The table that says who is let in, the whole one or the early one, as nft lists it; none when
+/// nothing of ours filters.
+///
+/// # Errors
+/// When nft cannot be run.
+pub(crate) fn in_force(host: &Host) -> Result<Option<(Table, Value)>> {
+    for table in [WHOLE, EARLY] {
+        if let Some(listing) = list(host, table)? {
+            return Ok(Some((table, listing)));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes our tables away, as far as they are there: nothing of ours filters any more.
 ///
 /// # Errors
 /// When nft refuses it or cannot be run.
 pub fn unload(host: &Host) -> Result<()> {
-    let table = json!({"table": {"family": "inet", "name": TABLE}});
-    load(
-        host,
-        &json!({"nftables": [{"add": table}, {"delete": table}]}),
-    )
+    let _alone = host.lock_firewall()?;
+    let mut commands = Vec::new();
+    for table in OURS {
+        if list(host, table)?.is_some() {
+            commands.extend(table.removal());
+        }
+    }
+    if commands.is_empty() {
+        return Ok(());
+    }
+    change(host, &json!({"nftables": commands}))
 }
 
 /// The users that a ruleset names. nft takes no ruleset with a user that the machine does not know.
@@ -140,84 +297,8 @@ pub fn users(ruleset: &Value) -> BTreeSet<String> {
     found
 }
 
-fn restoring(listing: &Value) -> Value {
-    let table = json!({"table": {"family": "inet", "name": TABLE}});
-    let mut commands = vec![
-        json!({"add": table}),
-        json!({"delete": table}),
-        json!({"add": table}),
-    ];
-    let objects: Vec<&Value> = listing
-        .get("nftables")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .collect();
-    // Rules name chains and sets, so those come first.
-    let is_of = |kind: &str, group: usize| match kind {
-        "metainfo" | "table" => false,
-        "chain" => group == 1,
-        "rule" => group == 2,
-        _ => group == 0,
-    };
-    for group in 0..3 {
-        for object in objects.iter().filter_map(|object| object.as_object()) {
-            for (kind, object) in object.iter().filter(|(kind, _)| is_of(kind, group)) {
-                let mut object = object.clone();
-                if let Some(fields) = object.as_object_mut() {
-                    fields.remove("handle");
-                    if compare::learns(fields) {
-                        fields.remove("elem");
-                    }
-                }
-                commands.push(json!({"add": {kind: object}}));
-            }
-        }
-    }
-    json!({"nftables": commands})
-}
-
-/// The rendered commands, aimed at a table that sees no packet.
-fn reference(ruleset: &Value) -> Result<Value> {
-    let mut commands = ruleset.clone();
-    let list = commands.get_mut("nftables").and_then(Value::as_array_mut);
-    for command in list.context("the ruleset has no list `nftables`")? {
-        let object = command
-            .as_object_mut()
-            .and_then(|command| command.values_mut().next())
-            .and_then(Value::as_object_mut)
-            .and_then(|object| object.iter_mut().next());
-        let Some((kind, Value::Object(object))) = object else {
-            bail!("the ruleset holds a command that this program does not know");
-        };
-        let table = if kind == "table" { "name" } else { "table" };
-        ensure!(
-            object.get(table).and_then(Value::as_str) == Some(TABLE),
-            "the ruleset speaks of another table than {TABLE}"
-        );
-        object.insert(table.to_owned(), json!(REFERENCE));
-        if kind == "chain" {
-            HOOKED.iter().for_each(|key| drop(object.remove(*key)));
-        }
-    }
-    Ok(commands)
-}
-
-fn rendered_hooks(ruleset: &Value, chain: &str) -> Vec<Value> {
-    let commands = ruleset
-        .get("nftables")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    commands
-        .filter_map(|command| command.get("add")?.get("chain"))
-        .find(|object| object.get("name").and_then(Value::as_str) == Some(chain))
-        .map(hooked)
-        .unwrap_or_default()
-}
-
-/// A table of family `inet` as nft lists it; none when there is none.
-pub(crate) fn list(host: &Host, table: &str) -> Result<Option<Value>> {
+/// A table as nft lists it; none when there is none.
+fn list(host: &Host, table: Table) -> Result<Option<Value>> {
     let tables = nft(host, &["-j", "list", "tables"], None).context("listing nftables' tables")?;
     let tables: Value =
         serde_json::from_str(&tables).context("reading nftables' list of tables")?;
@@ -231,16 +312,20 @@ pub(crate) fn list(host: &Host, table: &str) -> Result<Option<Value>> {
             let is = |key: &str, value: &str| {
                 object.and_then(|table| table.get(key)?.as_str()) == Some(value)
             };
-            is("family", "inet") && is("name", table)
+            is("family", table.family) && is("name", table.name)
         });
     if !there {
         return Ok(None);
     }
-    let listing = nft(host, &["-j", "list", "table", "inet", table], None)
-        .with_context(|| format!("listing table {table}"))?;
+    let listing = nft(
+        host,
+        &["-j", "list", "table", table.family, table.name],
+        None,
+    )
+    .with_context(|| format!("listing table {}", table.name))?;
     serde_json::from_str(&listing)
         .map(Some)
-        .with_context(|| format!("reading nftables' listing of {table}"))
+        .with_context(|| format!("reading nftables' listing of {}", table.name))
 }
 
 fn nft(host: &Host, arguments: &[&str], input: Option<&Value>) -> Result<String> {

@@ -94,7 +94,20 @@ impl Host {
     /// # Errors
     /// When the lock file cannot be written.
     pub fn lock(&self) -> Result<File> {
-        let path = self.path("/run/shelly-bastion.lock");
+        self.lock_file("/run/shelly-bastion.lock")
+    }
+
+    /// Keeps others from loading rules until the result is dropped. A lock of its own: units that
+    /// load rules are started by a run that holds the other one.
+    ///
+    /// # Errors
+    /// When the lock file cannot be written.
+    pub(crate) fn lock_firewall(&self) -> Result<File> {
+        self.lock_file("/run/shelly-bastion-firewall.lock")
+    }
+
+    fn lock_file(&self, path: &str) -> Result<File> {
+        let path = self.path(path);
         // For root alone: whoever can open the file can hold the lock for ever.
         File::options()
             .write(true)

@@ -11,7 +11,8 @@ use bastion::cli::{Cli, Command, How};
 use bastion::daemon::shown;
 use bastion::host::Host;
 use bastion::{
-    apply, cli, history, open, packages, plan, rollback, serve, status, transaction, verify,
+    apply, cli, firewall, history, open, packages, plan, rollback, serve, status, transaction,
+    verify,
 };
 use clap::Parser as _;
 use signal_hook::consts::SIGHUP;
@@ -91,6 +92,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::History { json } => history::run(&host, json),
         Command::Status { json } => status::run(&host, json),
         Command::Verify { json } => verify::run(&host, json),
+        Command::Firewall { device } => firewall::run(&host, device),
         Command::Open {
             time: Some(time), ..
         } => open::run(&host, time),

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 use site::answer::Event;
 use site::flow::{CONSOLE_RULE_V4, CONSOLE_RULE_V6, CONSOLE_SET_V4, CONSOLE_SET_V6, Match, Policy};
-use site::manifest::{FLOWS_PATH, TABLE};
+use site::manifest::FLOWS_PATH;
 use tracing::{info, warn};
 
 use crate::host::{Host, read_text};
@@ -75,10 +75,10 @@ pub fn from_boot_file(host: &Host) -> Result<ExitCode> {
 fn open(host: &Host, time: Duration, by: &str) -> Result<()> {
     let _alone = host.lock()?;
     let networks = lan(host)?;
-    let listing = firewall::list(host, TABLE)?
+    let (table, listing) = firewall::in_force(host)?
         .context("the bastion's rules are not loaded, so they keep nobody out")?;
-    let commands = commands(&listing, &networks, time)?;
-    firewall::load(host, &commands).context("opening SSH to the LAN")?;
+    let commands = commands(table.name, &listing, &networks, time)?;
+    firewall::change(host, &commands).context("opening SSH to the LAN")?;
     let words = format!(
         "SSH is open to {} for {}",
         networks
@@ -119,7 +119,7 @@ fn lan(host: &Host) -> Result<Vec<IpNet>> {
 }
 
 /// Empties each set, so that asking again begins the time anew, and fills it.
-fn commands(listing: &Value, networks: &[IpNet], time: Duration) -> Result<Value> {
+fn commands(table: &str, listing: &Value, networks: &[IpNet], time: Duration) -> Result<Value> {
     let mut commands = Vec::new();
     for (name, v4) in SETS.into_iter().zip([true, false]) {
         let elements: Vec<Value> = networks
@@ -134,7 +134,7 @@ fn commands(listing: &Value, networks: &[IpNet], time: Duration) -> Result<Value
             set(listing, name).is_some(),
             "the loaded rules have no set {name}; apply a newer release first"
         );
-        let about = json!({"family": "inet", "table": TABLE, "name": name});
+        let about = json!({"family": "inet", "table": table, "name": name});
         commands.push(json!({"flush": {"set": about}}));
         let mut elements_of = about.clone();
         if let Some(fields) = elements_of.as_object_mut() {
@@ -164,7 +164,7 @@ fn set<'a>(listing: &'a Value, name: &str) -> Option<&'a Value> {
 
 /// Seconds for which SSH is still open to the LAN; none when it is not.
 pub(crate) fn seconds_left(host: &Host) -> Result<Option<u64>> {
-    let Some(listing) = firewall::list(host, TABLE)? else {
+    let Some((_, listing)) = firewall::in_force(host)? else {
         return Ok(None);
     };
     let elements = SETS

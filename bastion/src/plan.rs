@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use site::answer::{self, FileAction, FirewallChange, Plan, UnitAction, UnitChange};
+use site::flow::Policy;
 use site::manifest::{
     ACL_PATH, FLOWS_PATH, MOSQUITTO_CONF_PATH, Manifest, PASSWD_PATH, RULESET_PATH, TABLE,
 };
@@ -161,17 +162,20 @@ fn firewall_change(
     can_ask: bool,
     unknown: &[String],
 ) -> Result<Option<FirewallChange>> {
-    let nobody = FirewallChange {
-        before: None,
-        differences: vec![format!("table inet {TABLE} is not loaded")],
-    };
     // Without nft nothing of ours can be loaded, either.
     let loaded = match firewall::is_loaded(host) {
         Err(_) if !can_ask => false,
         loaded => loaded?,
     };
+    let flows = read_if_present(&host.path(FLOWS_PATH))?;
+    // Rules of another version may be of a form that this one does not know.
+    let before: Option<Policy> = flows.and_then(|flows| serde_json::from_slice(&flows).ok());
     if !loaded {
-        return Ok(Some(nobody));
+        let early = can_ask && firewall::in_force(host)?.is_some();
+        return Ok(Some(FirewallChange {
+            before: before.filter(|_| early).map(|policy| policy.early()),
+            differences: vec![format!("table inet {TABLE} is not loaded")],
+        }));
     }
     let differences = if can_ask {
         firewall::differences(host, ruleset)?
@@ -184,10 +188,8 @@ fn firewall_change(
     if differences.is_empty() {
         return Ok(None);
     }
-    let flows = read_if_present(&host.path(FLOWS_PATH))?;
     Ok(Some(FirewallChange {
-        // Rules of another version may be of a form that this one does not know.
-        before: flows.and_then(|flows| serde_json::from_slice(&flows).ok()),
+        before,
         differences,
     }))
 }

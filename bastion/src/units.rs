@@ -272,6 +272,9 @@ pub(crate) fn carry_out(
     }
     if !off.is_empty() {
         host.run("systemctl", &[&["stop"], off.as_slice()].concat())?;
+        // A timer that ran when it was masked counts as failed from then on. Those that are not
+        // there cannot be reset, which is as well.
+        drop(host.ask("systemctl", &[&["reset-failed"], off.as_slice()].concat())?);
     }
     for change in changes {
         let name = change.name.as_str();

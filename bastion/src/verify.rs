@@ -17,7 +17,7 @@ use serde_json::Value;
 use site::answer::Report;
 use site::daemon::{REPORT_PATH, SETTINGS_PATH};
 use site::flow::Policy;
-use site::manifest::{FLOWS_PATH, FileEntry, Manifest, RULESET_PATH};
+use site::manifest::{FLOWS_PATH, FileEntry, Manifest, RULESET_PATH, TABLE};
 
 use crate::apply::{applied, attributes};
 use crate::bundle::{mode, parse_manifest, sha256};
@@ -122,7 +122,9 @@ fn flows(host: &Host) -> Finding {
         .into_iter()
         .flatten();
     let rendered: Vec<&str> = commands
-        .filter_map(|command| command.get("add")?.get("rule")?.get("comment")?.as_str())
+        .filter_map(|command| command.get("add")?.get("rule"))
+        .filter(|rule| rule.get("table").and_then(Value::as_str) == Some(TABLE))
+        .filter_map(|rule| rule.get("comment")?.as_str())
         .collect();
     let listed: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     Ok((rendered != listed)

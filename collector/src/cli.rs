@@ -104,7 +104,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     info!(
         site = config.site,
         meters = config.meters.len(),
-        broker = config.broker.host,
+        from = ?config.origin.hosts(),
         database = config.database.url,
         "collecting"
     );

@@ -20,13 +20,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use crate::config::{Config, SourceKind};
+use crate::config::{Config, Origin};
 use crate::database::Database;
 use crate::dead_letter::{DeadLetters, LARGEST_FILE};
 use crate::fleet::Fleet;
-use crate::source::Source;
+use crate::points::Writer;
 use crate::source::broker::Broker;
 use crate::source::journal::Journals;
+use crate::source::{Arrival, Source};
 use batch::{Batch, Limits};
 pub use status::{Counters, Status};
 use store::{Store, Stored};
@@ -55,13 +56,12 @@ pub async fn run(
         database,
         fleet: Arc::clone(&fleet),
     };
-    match config.broker.source {
-        SourceKind::Broker => {
-            let source = Broker::start(&config.broker, fleet);
+    match &config.origin {
+        Origin::Broker(broker) => {
+            let source = Broker::start(broker, fleet);
             collector(source, &config, kept).run(shutdown).await
         }
-        SourceKind::Journal => {
-            let bastions = std::slice::from_ref(&config.broker);
+        Origin::Journals(bastions) => {
             let source = Journals::start(bastions, &config.state);
             collector(source, &config, kept).run(shutdown).await
         }
@@ -87,12 +87,14 @@ fn collector<S: Source>(source: S, config: &Config, kept: Kept) -> Collector<S> 
         messages: (source.window() / 2).max(1),
         time: config.database.batch_time,
     };
-    let status = Status::new(fleet.site(), config.broker.source, &config.state);
+    let status = Status::new(fleet.site(), &config.origin, &config.state);
     let store = Store::new(database, letters, Arc::clone(&fleet));
     Collector {
         fleet,
         source,
+        here: Vec::new().into_iter(),
         limits,
+        writer: Writer::default(),
         store: Arc::new(store),
         open: Batch::new(),
         on_their_way: VecDeque::new(),
@@ -104,7 +106,10 @@ fn collector<S: Source>(source: S, config: &Config, kept: Kept) -> Collector<S> 
 struct Collector<S: Source> {
     fleet: Arc<Fleet>,
     source: S,
+    /// What the source handed on and no batch has yet.
+    here: std::vec::IntoIter<Arrival<S::Receipt>>,
     limits: Limits,
+    writer: Writer,
     store: Arc<Store>,
     open: Batch<S::Receipt>,
     on_their_way: VecDeque<JoinHandle<Stored<S::Receipt>>>,
@@ -121,6 +126,7 @@ impl<S: Source> Collector<S> {
         let mut deadline: Option<Instant> = None;
         let mut drained = false;
         while !(drained && self.open.is_empty() && self.on_their_way.is_empty()) {
+            self.fill();
             let full = self.open.is_full(&self.limits);
             let room = self.on_their_way.len() < ON_THEIR_WAY;
             let pending = room && !self.open.is_empty();
@@ -139,8 +145,8 @@ impl<S: Source> Collector<S> {
                     self.stored(stored.context("writing a batch")?);
                 }
                 () = sleep_until(self.open.due(&self.limits)), if pending => self.send(),
-                arrival = self.source.next(), if !full && !drained => match arrival {
-                    Some(arrival) => self.open.take(arrival, &self.fleet, &mut self.counters),
+                arrivals = self.source.next(), if !full && !drained => match arrivals {
+                    Some(arrivals) => self.here = arrivals.into_iter(),
                     None if deadline.is_some() => drained = true,
                     None => bail!("the source ended by itself"),
                 },
@@ -161,8 +167,19 @@ impl<S: Source> Collector<S> {
         Ok(self.counters)
     }
 
+    /// Takes what is here, as far as there is room. When the batch is not full, nothing is left here.
+    fn fill(&mut self) {
+        while !self.open.is_full(&self.limits)
+            && let Some(arrival) = self.here.next()
+        {
+            self.open
+                .take(arrival, &self.fleet, &mut self.writer, &mut self.counters);
+        }
+    }
+
     fn send(&mut self) {
-        let batch = std::mem::replace(&mut self.open, Batch::new());
+        let mut batch = std::mem::replace(&mut self.open, Batch::new());
+        batch.close(&self.fleet, &mut self.writer);
         let store = Arc::clone(&self.store);
         self.on_their_way
             .push_back(tokio::spawn(async move { store.store(batch).await }));

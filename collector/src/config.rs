@@ -30,11 +30,31 @@ pub struct Config {
     /// Folder for what outlives a restart: dead letters and the last status.
     pub state: PathBuf,
     /// Where messages come from.
-    pub broker: Broker,
+    pub origin: Origin,
     /// Where points go.
     pub database: Database,
     /// At least one.
     pub meters: Vec<Meter>,
+}
+
+/// Where messages come from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// The journals of these bastions, at least one: `[[bastion]]`.
+    Journals(Vec<Broker>),
+    /// A broker without a journal, what waits there, and cannot be dated: `[broker]`.
+    Broker(Broker),
+}
+
+impl Origin {
+    /// Host names or addresses.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<&str> {
+        match self {
+            Origin::Journals(bastions) => bastions.iter().map(|one| one.host.as_str()).collect(),
+            Origin::Broker(broker) => vec![&broker.host],
+        }
+    }
 }
 
 /// An MQTT broker, read directly or as the way to a bastion's journal.
@@ -48,19 +68,9 @@ pub struct Broker {
     pub account: String,
     /// Its password.
     pub password: Secret,
-    /// How many messages the broker may send before the first is acknowledged.
+    /// How many messages the broker may send before the first is acknowledged; of no meaning for a
+    /// journal.
     pub window: u16,
-    /// What is read there.
-    pub source: SourceKind,
-}
-
-/// What messages are read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceKind {
-    /// The broker itself: what waits there, and cannot be dated.
-    Broker,
-    /// The journal of the bastion behind it.
-    Journal,
 }
 
 /// An InfluxDB 1.x write API.
@@ -138,6 +148,13 @@ fn contents(path: &Path) -> Result<String, Mistakes> {
 
 const PASSWORD_FILE: Key = Key("password_file", "\"/etc/collector/broker.password\"");
 
+const BASTION: &str = "bastion";
+const BROKER: &str = "broker";
+/// Each has two connections' worth of memory.
+const MOST_BASTIONS: usize = 64;
+const WINDOW: Key = Key("window", "1000");
+const USUAL_WINDOW: u16 = 1000;
+
 type Passwords<'p> = &'p mut dyn FnMut(&Path) -> Result<Secret, Unreadable>;
 
 /// Everything is looked at before the first missing part ends the reading.
@@ -145,9 +162,7 @@ fn read(page: &mut Page, mut top: Table, passwords: Passwords) -> Option<Config>
     let site = page.required(&mut top, Key("site", "\"home\""), label);
     let state = Key("state", "\"/var/lib/collector\"");
     let state = page.required(&mut top, state, filled);
-    let broker = page
-        .section(&mut top, "broker")
-        .and_then(|table| broker(page, table, passwords));
+    let origin = origin(page, &mut top, passwords);
     let database = page
         .section(&mut top, "database")
         .and_then(|table| database(page, table, passwords));
@@ -159,30 +174,74 @@ fn read(page: &mut Page, mut top: Table, passwords: Passwords) -> Option<Config>
     Some(Config {
         site: site?.value,
         state: state?.value.into(),
-        broker: broker?,
+        origin: origin?,
         database: database?,
         meters: meters.collect::<Option<_>>()?,
     })
 }
 
-fn broker(page: &mut Page, mut table: Table, passwords: Passwords) -> Option<Broker> {
+/// Bastions, unless there is a broker in their place.
+fn origin(page: &mut Page, top: &mut Table, passwords: Passwords) -> Option<Origin> {
+    let several = top.has(BASTION);
+    if let Some(table) = page.optional_section(top, BROKER) {
+        if several {
+            let remedy =
+                "leave out the one or the other: a bastion has a journal, a [broker] has none";
+            page.mistake(
+                table.place(),
+                Fault::new("stands beside [[bastion]]", remedy),
+            );
+        } else {
+            let (_, broker) = broker(page, table, Some(WINDOW), passwords);
+            return broker.map(Origin::Broker);
+        }
+    }
+    let tables = page.sections(top, BASTION, MOST_BASTIONS);
+    let read: Vec<_> = tables
+        .into_iter()
+        .map(|table| broker(page, table, None, passwords))
+        .collect();
+    let hosts = read.iter().filter_map(|(host, _)| host.as_ref());
+    let hosts = hosts.map(|host| (&host.value, &host.place));
+    page.twice(hosts, |first| {
+        let problem = format!(
+            "is the host of another bastion already ({})",
+            first.line_name()
+        );
+        Fault::new(problem, "leave one of them out")
+    });
+    let bastions: Option<Vec<Broker>> = read.into_iter().map(|(_, bastion)| bastion).collect();
+    bastions.filter(|all| !all.is_empty()).map(Origin::Journals)
+}
+
+/// What [`BASTION`] and [`BROKER`] have in common; gives the host by itself as well.
+fn broker(
+    page: &mut Page,
+    mut table: Table,
+    window: Option<Key>,
+    passwords: Passwords,
+) -> (Option<Written<String>>, Option<Broker>) {
     let host = page.required(&mut table, Key("host", "\"192.168.2.2\""), host);
     let port = page.number(&mut table, Key("port", "1883"), 1..=u16::MAX, None);
     let account = page.required(&mut table, Key("account", "\"collector\""), filled);
     let file = page.required(&mut table, PASSWORD_FILE, filled);
     let password = file.and_then(|file| password(page, &file, passwords));
-    let window = Key("window", "1000");
-    let window = page.number(&mut table, window, 1..=u16::MAX, Some(1000));
-    let source = page.optional(&mut table, Key("source", "\"journal\""), source_kind);
+    let window = match window {
+        Some(key) => page.number(&mut table, key, 1..=u16::MAX, Some(USUAL_WINDOW)),
+        None => Some(USUAL_WINDOW),
+    };
     page.finish(table);
-    Some(Broker {
-        host: host?.value,
-        port: port?,
-        account: account?.value,
-        password: password?,
-        window: window?,
-        source: source.map_or(SourceKind::Broker, |source| source.value),
-    })
+    let whole = || {
+        Some(Broker {
+            host: host.as_ref()?.value.clone(),
+            port: port?,
+            account: account?.value,
+            password: password?,
+            window: window?,
+        })
+    };
+    let broker = whole();
+    (host, broker)
 }
 
 fn database(page: &mut Page, mut table: Table, passwords: Passwords) -> Option<Database> {
@@ -242,17 +301,6 @@ fn database_url(text: &str) -> Result<String, Fault> {
         return Err(Fault::new("names a user", "use user and password_file").secret());
     }
     host::url(text)
-}
-
-fn source_kind(text: &str) -> Result<SourceKind, Fault> {
-    match text {
-        "journal" => Ok(SourceKind::Journal),
-        "broker" => Ok(SourceKind::Broker),
-        _ => Err(Fault::new(
-            "is no choice here",
-            "write \"journal\" (what the bastion's daemon keeps) or \"broker\" (a broker without one)",
-        )),
-    }
 }
 
 /// A text that means something to another program only.

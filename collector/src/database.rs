@@ -97,31 +97,35 @@ impl Database {
     /// Writes lines, each ending in a newline. Returns those refused, in their order; every other
     /// line is in the database then. Waits as long as it takes.
     pub async fn write(&self, text: &[u8]) -> Vec<Refused> {
+        let Some(reason) = self.write_part(text).await else {
+            return Vec::new();
+        };
+        // The good lines of a refused part may be in the database already; writing them again
+        // changes nothing, so halving finds the bad ones.
         let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
         let mut refused = Vec::new();
-        let mut parts = vec![(0, lines.as_slice())];
-        while let Some((first, part)) = parts.pop() {
-            let Some(reason) = self.write_part(part).await else {
-                continue;
-            };
-            // The good lines of a refused part may be in the database already; writing them again
-            // changes nothing, so halving finds the bad ones.
+        let mut parts = vec![(0, lines.as_slice(), reason)];
+        while let Some((first, part, reason)) = parts.pop() {
             if part.len() <= 1 {
                 refused.push(Refused {
                     line: first,
                     reason,
                 });
-            } else {
-                let (left, right) = part.split_at(part.len() / 2);
-                parts.push((first + left.len(), right));
-                parts.push((first, left));
+                continue;
+            }
+            let (left, right) = part.split_at(part.len() / 2);
+            // The left one is looked at first, so it comes last.
+            for (first, half) in [(first + left.len(), right), (first, left)] {
+                if let Some(reason) = self.write_part(&half.concat()).await {
+                    parts.push((first, half, reason));
+                }
             }
         }
         refused
     }
 
     /// Tries until the part is written, or refused with a reason.
-    async fn write_part(&self, lines: &[&[u8]]) -> Option<String> {
+    async fn write_part(&self, lines: &[u8]) -> Option<String> {
         if lines.is_empty() {
             return None;
         }
@@ -152,7 +156,7 @@ impl Database {
                 .unwrap_or_default()
                 .min(LONGEST_REST)
                 .max(patience.next_wait());
-            let lines = lines.len();
+            let lines = lines.split(|byte| *byte == b'\n').count() - 1;
             warn!(
                 database = self.name,
                 lines,
@@ -194,11 +198,9 @@ impl Database {
     }
 }
 
-fn gzip(lines: &[&[u8]]) -> Vec<u8> {
+fn gzip(lines: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    for line in lines {
-        // Writing to memory does not fail.
-        drop(encoder.write_all(line));
-    }
+    // Writing to memory does not fail.
+    drop(encoder.write_all(lines));
     encoder.finish().unwrap_or_default()
 }

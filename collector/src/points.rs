@@ -21,16 +21,16 @@ pub(crate) mod tests;
 
 use site::{Generation, Meter};
 
-use line::Point;
+pub use line::{Point, Points, Writer};
 
 /// Bytes. The largest recorded payload, a whole `info`, has under 4 KiB.
 pub const LARGEST_PAYLOAD: usize = 64 * 1024;
 
 /// What became of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Translation {
+#[derive(Debug, Clone, PartialEq)]
+pub enum Translation<P = Lines> {
     /// It holds at least one value.
-    Points(Lines),
+    Points(P),
     /// It is in order and holds nothing to store.
     NotAReading(Kind),
     /// It should have been a reading and cannot be read; why, in lower case without a full stop.
@@ -58,7 +58,7 @@ pub enum Kind {
 }
 
 /// Readings before they become text.
-type Read = Result<Vec<Point>, Unread>;
+type Read = Result<Points, Unread>;
 
 /// Why a message gives no points.
 enum Unread {
@@ -75,6 +75,18 @@ pub fn translate(
     payload: &[u8],
     time_ns: i64,
 ) -> Translation {
+    match read(meter, topic, payload) {
+        Translation::Points(points) => {
+            Translation::Points(line::lines(&points, site, meter, time_ns))
+        }
+        Translation::NotAReading(kind) => Translation::NotAReading(kind),
+        Translation::NotUnderstood(reason) => Translation::NotUnderstood(reason),
+    }
+}
+
+/// Reads one message below the prefix of `meter`. Each point has at least one field.
+#[must_use]
+pub fn read(meter: &Meter, topic: &str, payload: &[u8]) -> Translation<Points> {
     let suffix = topic
         .strip_prefix(meter.prefix.as_str())
         .and_then(|rest| rest.strip_prefix('/'));
@@ -86,13 +98,21 @@ pub fn translate(
         Generation::TwoPlus => gen2::read(meter.source, suffix, payload),
     };
     match read {
-        Ok(points) => match line::write(&points, site, meter, time_ns) {
-            Some(lines) => Translation::Points(lines),
-            None => Translation::NotAReading(Kind::NoValue),
-        },
+        Ok(mut points) => {
+            points.retain(|point| point.has_fields());
+            if points.is_empty() {
+                Translation::NotAReading(Kind::NoValue)
+            } else {
+                Translation::Points(points)
+            }
+        }
         Err(Unread::Kind(kind)) => Translation::NotAReading(kind),
         Err(Unread::Why(reason)) => Translation::NotUnderstood(reason),
     }
+}
+
+fn one(point: Point) -> Points {
+    Points::from_buf([point])
 }
 
 fn not_a_reading() -> Unread {
@@ -122,7 +142,7 @@ fn online(payload: &[u8]) -> Read {
             )));
         }
     };
-    Ok(vec![Point::device().truth("online", online)])
+    Ok(one(Point::device().truth("online", online)))
 }
 
 /// The beginning of a payload, fit for a message.

@@ -8,13 +8,43 @@ mod subscription;
 
 use serde::Serialize;
 
-/// One message.
+/// Topic and payload, as they came. One piece of memory, since there are many of them.
+#[derive(Debug, Clone)]
+pub struct Message {
+    bytes: Box<[u8]>,
+    topic: usize,
+}
+
+impl Message {
+    /// A copy of a message.
+    #[must_use]
+    pub fn new(topic: &str, payload: &[u8]) -> Message {
+        Message {
+            bytes: [topic.as_bytes(), payload].concat().into(),
+            topic: topic.len(),
+        }
+    }
+
+    /// The whole topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        let topic = self.bytes.get(..self.topic).unwrap_or_default();
+        // It was made of a text.
+        str::from_utf8(topic).unwrap_or_default()
+    }
+
+    /// As it came.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.bytes.get(self.topic..).unwrap_or_default()
+    }
+}
+
+/// One message with its time.
 #[derive(Debug)]
 pub struct Arrival<R> {
-    /// The whole topic.
-    pub topic: String,
-    /// As it came.
-    pub payload: Vec<u8>,
+    /// What it says.
+    pub message: Message,
     /// When it arrived, in ns since 1970.
     pub time_ns: i64,
     /// Bytes of topic and payload before the source cut them; none when all is here.
@@ -69,8 +99,9 @@ pub trait Source: Send {
     /// Stands for one message until it is confirmed.
     type Receipt: Send + 'static;
 
-    /// The next message; nothing when the source has ended. May be dropped while it waits.
-    fn next(&mut self) -> impl Future<Output = Option<Arrival<Self::Receipt>>> + Send;
+    /// The next messages, at least one; nothing when the source has ended. May be dropped while it
+    /// waits.
+    fn next(&mut self) -> impl Future<Output = Option<Vec<Arrival<Self::Receipt>>>> + Send;
 
     /// These messages are stored, and need not be kept any longer. In the order of arrival.
     fn confirm(&mut self, receipts: Vec<Self::Receipt>);

@@ -291,7 +291,10 @@ impl Job<'_> {
         }
         self.now.is(Moment::Packages);
         let step = self.steps.begin("packages");
-        staged.packages().await?;
+        staged.packages().await.context(
+            "installing packages; where their sources are out of reach, or the policy in place lets apt nowhere \
+             (updates = false so far), --offline brings them along",
+        )?;
         step.done(&format!("{} installed", plan.packages.len()));
         Ok(())
     }

@@ -133,7 +133,8 @@ impl Rendered {
     ) -> Result<Rendered, RenderError> {
         let accounts = Account::all(site);
         let mut files = vec![
-            RenderedFile::public(manifest::RULESET_PATH, ruleset(policy)?),
+            rules(manifest::RULESET_PATH, firewall::whole(policy, bastion))?,
+            rules(manifest::EARLY_PATH, firewall::early(policy))?,
             RenderedFile::public(manifest::FLOWS_PATH, json(manifest::FLOWS_PATH, policy)?),
             RenderedFile {
                 path: manifest::HEALTH_PASSWORD_PATH.to_owned(),
@@ -149,7 +150,7 @@ impl Rendered {
             accounts::passwd(&accounts, secrets)?,
             accounts::acl(&accounts),
         ];
-        files.extend(units::units());
+        files.extend(units::units(bastion));
         files.extend(daemon::files(site, secrets)?);
         files.extend(system::files(site));
         let manifest = Manifest {
@@ -255,12 +256,15 @@ impl Rendered {
     }
 }
 
-fn ruleset(policy: &Policy) -> Result<String, RenderError> {
-    let ruleset = firewall::ruleset(policy).map_err(|error| RenderError::Form {
-        file: manifest::RULESET_PATH.to_owned(),
+fn rules(
+    path: &str,
+    commands: Result<serde_json::Value, serde_json::Error>,
+) -> Result<RenderedFile, RenderError> {
+    let commands = commands.map_err(|error| RenderError::Form {
+        file: path.to_owned(),
         problem: error.to_string(),
     })?;
-    json(manifest::RULESET_PATH, &ruleset)
+    Ok(RenderedFile::public(path, json(path, &commands)?))
 }
 
 fn json<T: serde::Serialize>(file: &str, value: &T) -> Result<String, RenderError> {

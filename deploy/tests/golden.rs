@@ -62,7 +62,7 @@ fn rendered(name: &str) -> Files {
     let mut files = read(folder.path());
     for reader in &site.readers {
         if reader.kind == ReaderKind::Collector {
-            for file in collector_files(&site, only(&site), reader, &secrets).unwrap() {
+            for file in collector_files(&site, &site.bastions, reader, &secrets).unwrap() {
                 let path = Path::new(&reader.name).join(file.path.trim_start_matches('/'));
                 files.insert(path, String::from_utf8(file.content).unwrap());
             }

@@ -16,7 +16,7 @@ RUN useradd --system --no-create-home --shell /usr/sbin/nologin systemd-timesync
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
         iproute2 procps tcpdump \
-        nftables iptables ufw \
+        nftables iptables conntrack ufw \
         mosquitto mosquitto-clients \
         curl netcat-openbsd nmap \
         dnsmasq-base openssh-server \

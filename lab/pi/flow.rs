@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use deploy::Secrets;
 use deploy::render::collector_files;
 use lab::eventually::{Look, eventually};
-use lab::judge::{self, Readings};
+use lab::judge::{self, ACROSS_A_RESTART_NS, Gap, Readings, TOLERANCE_NS};
 use lab::live::{arrives, fleet_for, stored_in};
 use lab::roles::{collector, database, fleet};
 use lab::site_file::{COLLECTOR_ACCOUNT, DATABASE};
@@ -39,11 +39,23 @@ pub(crate) struct Flow<'a> {
     stage: &'a Stage,
     site: Site,
     secrets: Secrets,
+    /// Between two reports of a meter.
+    period_ms: u64,
 }
 
 impl<'a> Flow<'a> {
     /// Empties database and journal, and starts the collector with the settings of a folder's site.
+    /// Each meter reports every second.
     pub(crate) async fn begin(stage: &'a Stage, from: &Access) -> Result<Flow<'a>> {
+        Flow::begin_with(stage, from, PERIOD_MS).await
+    }
+
+    /// The same, and each meter reports once in so many ms.
+    pub(crate) async fn begin_with(
+        stage: &'a Stage,
+        from: &Access,
+        period_ms: u64,
+    ) -> Result<Flow<'a>> {
         let (site, secrets) = site_of(from)?;
         let lab = &stage.lab;
         stop(stage, "meters").await?;
@@ -57,11 +69,7 @@ impl<'a> Flow<'a> {
             .iter()
             .find(|one| one.name == COLLECTOR_ACCOUNT);
         let reader = reader.context("the lab's site has no collector")?;
-        let bastion = site
-            .bastions
-            .first()
-            .context("the lab's site has no bastion")?;
-        let settings = collector_files(&site, bastion, reader, &secrets)?;
+        let settings = collector_files(&site, &site.bastions, reader, &secrets)?;
         let program = &lab.artifacts.collector;
         let program =
             fs::read(program).with_context(|| format!("reading {}", program.display()))?;
@@ -77,6 +85,7 @@ impl<'a> Flow<'a> {
             stage,
             site,
             secrets,
+            period_ms,
         })
     }
 
@@ -88,7 +97,7 @@ impl<'a> Flow<'a> {
 
     /// Lets all meters publish for a while.
     pub(crate) async fn say(&self, duration_ms: u64) -> Result<()> {
-        let all = fleet_for(&self.site, &self.secrets, PERIOD_MS, Some(duration_ms))?;
+        let all = fleet_for(&self.site, &self.secrets, self.period_ms, Some(duration_ms))?;
         let meters = &self.stage.lab.meters;
         fleet::install(meters, &all).await?;
         let published = fleet::publish(meters).await?;
@@ -103,7 +112,7 @@ impl<'a> Flow<'a> {
 
     /// Lets all meters publish until [`Flow::end`], and waits until each has got through.
     pub(crate) async fn start(&self) -> Result<()> {
-        let all = fleet_for(&self.site, &self.secrets, PERIOD_MS, None)?;
+        let all = fleet_for(&self.site, &self.secrets, self.period_ms, None)?;
         fleet::install(&self.stage.lab.meters, &all).await?;
         fleet::start(&self.stage.lab.meters).await?;
         self.all_arrive_since(0).await
@@ -117,7 +126,8 @@ impl<'a> Flow<'a> {
             .iter()
             .map(|meter| meter.id.as_str())
             .collect();
-        eventually("a new reading of every meter", COMES_BACK, || async {
+        let limit = COMES_BACK + Duration::from_millis(self.period_ms);
+        eventually("a new reading of every meter", limit, || async {
             let stored = self.stored().await?;
             let later = stored
                 .iter()
@@ -133,8 +143,9 @@ impl<'a> Flow<'a> {
         .await
     }
 
-    /// Ends what [`Flow::start`] began, and judges: no meter was disconnected, and sent = stored.
-    pub(crate) async fn end(&self) -> Result<String> {
+    /// Ends what [`Flow::start`] began, and judges: no meter was disconnected, and sent = stored
+    /// within so many ns.
+    pub(crate) async fn end(&self, tolerance_ns: u64) -> Result<String> {
         stop(self.stage, "meters").await?;
         let ledger = fleet::ledger(&self.stage.lab.meters).await?;
         // Ending the fleet cuts its own connections; what is lost by that was sent last.
@@ -146,14 +157,66 @@ impl<'a> Flow<'a> {
         for line in &ledger {
             if let Line::Lost(lost) = line {
                 ensure!(
-                    lost.lost_to_ns + 3 * PERIOD_MS * 1_000_000 > last,
+                    lost.lost_to_ns + 3 * self.period_ms * 1_000_000 > last,
                     "promise broken: {} lost its connection: {}",
                     lost.device,
                     lost.reason
                 );
             }
         }
-        self.judge().await
+        self.judge_within(tolerance_ns).await
+    }
+
+    /// Ends what [`Flow::start`] began when meters were cut off, and the broker lost at most what
+    /// came in these gaps: nothing else may be missing, nothing doubled or moved.
+    pub(crate) async fn end_with_gaps(&self, gaps: &[Gap]) -> Result<String> {
+        stop(self.stage, "meters").await?;
+        let ledger = fleet::ledger(&self.stage.lab.meters).await?;
+        let sent = judge::sent(&ledger);
+        self.of_all_meters(&sent)?;
+        eventually("the database to hold what the meters sent", ON_ITS_WAY, || async {
+            let stored = self.stored_since(&sent).await?;
+            let difference = judge::compare_within(ACROSS_A_RESTART_NS, &sent, &stored);
+            let missing = judge::excuse(&difference, &ledger, gaps);
+            let others = [&difference.doubled, &difference.moved, &difference.invented];
+            let text = format!(
+                "{} readings compared: {} on connections that broke unanswered, {} that the broker or an open \
+                 group had, {} lost beside these, {} doubled, {} moved, {} invented; largest shift {} ms",
+                difference.compared,
+                missing.never_vouched,
+                missing.with_the_broker,
+                missing.unexplained.len(),
+                difference.doubled.len(),
+                difference.moved.len(),
+                difference.invented.len(),
+                difference.largest_shift_ns / 1_000_000
+            );
+            let whole = missing.unexplained.is_empty() && others.iter().all(|list| list.is_empty());
+            Ok(if whole {
+                Look::Done(text)
+            } else {
+                let lists = others.into_iter().chain([&missing.unexplained]);
+                let examples: Vec<&String> = lists.flat_map(|list| list.iter().take(3)).collect();
+                Look::NotYet(format!("{text}: {examples:?}"))
+            })
+        })
+        .await
+        .context("promise broken: sent and stored are not the same")
+    }
+
+    /// When the broker ended that was told to at `told_ns`, as the meters saw it: their connections
+    /// broke. And the latest reading before that which is stored.
+    pub(crate) async fn end_of_the_broker(&self, told_ns: u64) -> Result<(u64, u64)> {
+        let ledger = fleet::ledger(&self.stage.lab.meters).await?;
+        let broken = ledger.iter().filter_map(|line| match line {
+            Line::Lost(lost) => Some(lost.lost_to_ns).filter(|at| *at > told_ns),
+            Line::Entry(_) => None,
+        });
+        let broken = broken.min().context("no meter lost its connection")?;
+        let stored = self.stored().await?;
+        let before = stored.values().flatten().map(|one| one.at_ns);
+        let before = before.filter(|at| *at <= broken).max();
+        Ok((before.context("nothing is stored of before")?, broken))
     }
 
     async fn stored(&self) -> Result<Readings> {
@@ -162,8 +225,19 @@ impl<'a> Flow<'a> {
 
     /// Waits until what the fleet said last is stored, exactly.
     pub(crate) async fn judge(&self) -> Result<String> {
+        self.judge_within(TOLERANCE_NS).await
+    }
+
+    async fn judge_within(&self, tolerance_ns: u64) -> Result<String> {
         let ledger = fleet::ledger(&self.stage.lab.meters).await?;
         let sent = judge::sent(&ledger);
+        let meters = self.of_all_meters(&sent)?;
+        let verdict = arrives(&sent, tolerance_ns, ON_ITS_WAY, || self.stored_since(&sent)).await?;
+        Ok(format!("{meters} meters, {verdict}"))
+    }
+
+    /// How many meters there are; all of them must have got through.
+    fn of_all_meters(&self, sent: &Readings) -> Result<usize> {
         let devices: BTreeSet<&str> = sent.keys().map(|(device, ..)| device.as_str()).collect();
         ensure!(
             devices.len() == self.site.meters.len(),
@@ -171,8 +245,7 @@ impl<'a> Flow<'a> {
             devices.len(),
             self.site.meters.len()
         );
-        let verdict = arrives(&sent, ON_ITS_WAY, || self.stored_since(&sent)).await?;
-        Ok(format!("{} meters, {verdict}", devices.len()))
+        Ok(devices.len())
     }
 
     /// What is stored since the fleet that was started last began.

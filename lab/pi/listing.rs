@@ -256,7 +256,7 @@ fn units(active: &str, things: &mut BTreeMap<String, String>) {
 }
 
 /// `nft TABLE {, CHAIN {, NUMBER`: one rule or line of it. What a set has learned by itself is
-/// left out.
+/// left out, and so is the mark, which is another one whenever the policy is loaded.
 fn rules(text: &str, things: &mut BTreeMap<String, String>) {
     let mut place: Vec<String> = Vec::new();
     let mut number = 0;
@@ -282,7 +282,24 @@ fn rules(text: &str, things: &mut BTreeMap<String, String>) {
             }
             number += 1;
             let name = format!("nft {}, line {number}", place.join(", "));
-            things.insert(name, line.to_owned());
+            things.insert(name, without_mark(line));
         }
     }
+}
+
+/// `meta mark 0x…` and `meta mark set 0x…` without their number, but for the one that takes it off.
+fn without_mark(line: &str) -> String {
+    let mut words: Vec<&str> = line.split(' ').collect();
+    for at in 2..words.len() {
+        let (before, number) = words.split_at_mut(at);
+        let asks = before.ends_with(&["meta", "mark"]) || before.ends_with(&["mark", "set"]);
+        if let Some(number) = number.first_mut()
+            && asks
+            && number.starts_with("0x")
+            && number.trim_start_matches("0x").trim_matches('0') != ""
+        {
+            *number = "MARK";
+        }
+    }
+    words.join(" ")
 }

@@ -18,6 +18,7 @@ use lab::sample::sample;
 use crate::deployed::DEPLOYED;
 use crate::stage::{Scenario, Stage, scenario};
 
+pub(crate) use times::began;
 pub(crate) use watch::{settled, until_or_ended};
 
 use cell::{Cell, Fate};

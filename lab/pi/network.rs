@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use lab::eventually::{Look, eventually};
+use lab::judge::TOLERANCE_NS;
 use lab::roles::router;
 use lab::topology::{BASTION, ROUTER};
 use lab::virtual_pi::machine::MAC;
@@ -85,7 +86,7 @@ async fn renewed(stage: &Stage) -> Result<String> {
         renewals >= 4,
         "promise broken: the lease of 60 s was renewed {renewals} times in 5 minutes"
     );
-    let verdict = flow.end().await?;
+    let verdict = flow.end(TOLERANCE_NS).await?;
     // Its twin: a machine that is not answered loses its address in that time.
     router::silence(&stage.lab.router).await?;
     eventually(

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::probe::{self, tcp};
 use lab::topology::{BASTION, ROUTER};
 use lab::virtual_pi::BOOT;
-use site::manifest::RULESET_PATH;
+use site::manifest::{EARLY_TABLE, RULESET_PATH, TABLE};
 
 use crate::deployed::DEPLOYED;
 use crate::flow::{Flow, JOURNAL_UNITS};
@@ -35,7 +35,7 @@ pub(crate) fn now_ns() -> u64 {
 }
 
 /// When a unit began to start, and when it had started, in microseconds since power.
-async fn started(stage: &Stage, unit: &str) -> Result<(u64, u64)> {
+pub(crate) async fn started(stage: &Stage, unit: &str) -> Result<(u64, u64)> {
     let said = stage
         .machine()
         .at_console(&format!(
@@ -133,6 +133,16 @@ async fn failed_policy(stage: &Stage) -> Result<String> {
         state.starts_with("failed\n") && !state.contains("\nactive"),
         "promise broken: with a policy that does not load, policy and broker are {state}"
     );
+    let tables = stage.machine().at_console("nft list tables").await?;
+    let loaded = |name: &str| {
+        tables
+            .lines()
+            .any(|line| line.trim() == format!("table inet {name}"))
+    };
+    ensure!(
+        loaded(EARLY_TABLE) && !loaded(TABLE),
+        "promise broken: with a policy that does not load, loaded are {tables}"
+    );
     let found = probe::attempt(&stage.lab.stranger, "root", &broker).await?;
     ensure!(
         !found.iter().any(probe::Outcome::got_through),
@@ -153,5 +163,5 @@ async fn failed_policy(stage: &Stage) -> Result<String> {
         found.iter().all(probe::Outcome::got_through),
         "the next deployment does not bring the broker back: {found:?}"
     );
-    Ok("policy failed, broker down and not reached, SSH there for the admin; the next deployment mends it".to_owned())
+    Ok("policy failed, early rules in force, broker down and not reached, SSH there for the admin; the next deployment mends it".to_owned())
 }

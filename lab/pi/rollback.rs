@@ -128,9 +128,18 @@ async fn reboot(stage: &Stage) -> Result<String> {
         "asking for the status",
     )?;
     ensure!(
-        status.stdout.contains(&first) && status.stdout.contains("rolled back"),
+        status.stdout.contains(&format!("confirmed: {first}")),
         "the status does not tell: {}",
         status.stdout
+    );
+    let history = well(
+        stage.deployer(&access, &["history"], LATER).await?,
+        "asking for the history",
+    )?;
+    ensure!(
+        history.stdout.contains("rolled back"),
+        "the history does not tell: {}",
+        history.stdout
     );
     let forward = ["rollback", "--yes", "--confirm-within", WINDOW];
     well(

@@ -47,6 +47,8 @@ pub(crate) struct Stage {
     pub(crate) first: OnceCell<Result<First, String>>,
     /// See [`Stage::second`].
     pub(crate) second: OnceCell<Result<Second, String>>,
+    /// See [`Stage::begin_with_many_meters`].
+    pub(crate) many: OnceCell<Result<Access, String>>,
 }
 
 impl Stage {
@@ -130,6 +132,7 @@ impl runner::Stage for Stage {
             lab: PiLab::start(artifacts).await?,
             first: OnceCell::new(),
             second: OnceCell::new(),
+            many: OnceCell::new(),
         })
     }
 

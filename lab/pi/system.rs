@@ -13,7 +13,7 @@ use lab::topology::{HOME_SERVER, OUTSIDE, ROUTER};
 use lab::virtual_pi::BOOT;
 use site::answer::Status;
 
-use crate::deployed::{DEPLOYED, FIRST, site_of};
+use crate::deployed::{DEPLOYED, FIRST, refused, site_of};
 use crate::isolation::attempt;
 use crate::stage::{Scenario, Stage, scenario};
 
@@ -167,7 +167,14 @@ async fn outbound(stage: &Stage) -> Result<String> {
     let access = stage.again("outbound").await?;
     let text = fs::read_to_string(access.site()).context("reading the site file")?;
     fs::write(access.site(), with_updates(&text)).context("writing the site file")?;
-    let deployed = stage.deploy(&access, &[], FIRST).await?;
+    // The policy in place lets apt nowhere, so what brings updates must be carried over.
+    let refused_first = stage.deploy(&access, &[], FIRST).await?;
+    refused(
+        refused_first,
+        &["--offline brings them along"],
+        "fetching packages that the policy in place forbids",
+    )?;
+    let deployed = stage.deploy(&access, &["--offline"], FIRST).await?;
     ensure!(
         deployed.code == 0,
         "letting it out for updates: exit code {}: {}",

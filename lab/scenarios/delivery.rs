@@ -80,11 +80,16 @@ async fn delivery(stage: &Stage) -> Result<String> {
         "promise broken: {} of {PUBLISHING} meters got their readings to the broker; the fleet says {summary}",
         devices.len()
     );
-    let verdict = live::arrives(&sent, Duration::from_secs(15), || async {
-        let mut stored: Readings = judge::stored(&everything_stored(lab).await?)?;
-        stored.retain(|(device, ..), _| devices.contains(device.as_str()));
-        Ok(stored)
-    })
+    let verdict = live::arrives(
+        &sent,
+        judge::TOLERANCE_NS,
+        Duration::from_secs(15),
+        || async {
+            let mut stored: Readings = judge::stored(&everything_stored(lab).await?)?;
+            stored.retain(|(device, ..), _| devices.contains(device.as_str()));
+            Ok(stored)
+        },
+    )
     .await?;
     let series = judge_tags(&judge::tags(&everything_stored(lab).await?)?)?;
     let (meters, models) = (devices.len(), site_file::MODELS.len());

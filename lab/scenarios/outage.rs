@@ -4,22 +4,26 @@
 //! Each has the whole lab for itself, and leaves it whole. What a broker cannot keep, since it keeps
 //! nothing on disk, is computed from the fleet's own record, see `broker`.
 
-mod around;
 mod broker;
 mod contrast;
+mod database;
 mod memory;
+mod network;
 mod programs;
 pub(crate) mod run;
+mod soak;
 
 use crate::shared::Scenario;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     [
         programs::scenarios(),
-        around::scenarios(),
+        database::scenarios(),
+        network::scenarios(),
         broker::scenarios(),
         memory::scenarios(),
         contrast::scenarios(),
+        soak::scenarios(),
     ]
     .into_iter()
     .flatten()

@@ -49,6 +49,8 @@ pub struct Artifacts {
     pub meters: PathBuf,
     /// The static prober.
     pub probe: PathBuf,
+    /// The static program for lines with delay and loss.
+    pub weather: PathBuf,
     /// Whether the lab is left standing.
     pub keep: bool,
     /// A rule of the policy that is taken out.
@@ -73,7 +75,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// When one cannot be read.
-    pub fn programs(&self) -> Result<[Upload; 2]> {
+    pub fn programs(&self) -> Result<[Upload; 3]> {
         let program = |name: &str, path: &Path| -> Result<Upload> {
             Ok(Upload {
                 path: format!("/usr/local/bin/{name}"),
@@ -85,6 +87,7 @@ impl Artifacts {
         Ok([
             program("probe", &self.probe)?,
             program("meters", &self.meters)?,
+            program("weather", &self.weather)?,
         ])
     }
 
@@ -123,6 +126,7 @@ impl Artifacts {
             collector: need("COLLECTOR")?.into(),
             meters: need("METERS")?.into(),
             probe: need("PROBE")?.into(),
+            weather: need("WEATHER")?.into(),
             keep: variable(&format!("{SWITCH}_KEEP")).is_some(),
             without_rule: variable(&format!("{SWITCH}_WITHOUT_RULE")),
             virtual_pi,

@@ -13,10 +13,12 @@ use actors::ledger::{Line, Value as Sent};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-pub use excused::{Missing, excuse};
+pub use excused::{Gap, Missing, excuse};
 
 /// How far a stored time may be from the time of sending.
 pub const TOLERANCE_NS: u64 = 1_000_000_000;
+/// The same across a restart of the bastion's daemon, when ticks date what waited.
+pub const ACROSS_A_RESTART_NS: u64 = 1_500_000_000;
 /// Values pass through decimal text and binary floating point, nothing else.
 const RELATIVE_TOLERANCE: f64 = 1e-9;
 
@@ -202,9 +204,15 @@ pub fn tags(answer: &Value) -> Result<Vec<BTreeMap<String, String>>> {
         .collect()
 }
 
-/// Compares series by series.
+/// Compares series by series; a stored time may be [`TOLERANCE_NS`] from that of sending.
 #[must_use]
 pub fn compare(sent: &Readings, stored: &Readings) -> Difference {
+    compare_within(TOLERANCE_NS, sent, stored)
+}
+
+/// Compares series by series; a stored time may be so many ns from that of sending.
+#[must_use]
+pub fn compare_within(tolerance_ns: u64, sent: &Readings, stored: &Readings) -> Difference {
     let mut difference = Difference::default();
     let nothing = Vec::new();
     for (series, wanted) in sent {
@@ -212,6 +220,7 @@ pub fn compare(sent: &Readings, stored: &Readings) -> Difference {
             series,
             wanted,
             stored.get(series).unwrap_or(&nothing),
+            tolerance_ns,
             &mut difference,
         );
     }
@@ -231,6 +240,7 @@ fn compare_series(
     series: &Series,
     sent: &[Reading],
     stored: &[Reading],
+    tolerance_ns: u64,
     difference: &mut Difference,
 ) {
     difference.compared += sent.len();
@@ -248,7 +258,7 @@ fn compare_series(
         };
         let (here, there) = (same(sent), same(stored));
         looked_at.extend(here.iter().map(|(place, _)| *place));
-        for (one, other) in pairs::of(&here, &there) {
+        for (one, other) in pairs::of(&here, &there, tolerance_ns) {
             found.insert(one.0);
             taken.insert(other.0);
             let shift = one.1.abs_diff(other.1);

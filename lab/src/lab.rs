@@ -303,7 +303,7 @@ impl Lab {
             .iter()
             .find(|reader| reader.name == COLLECTOR_ACCOUNT);
         let reader = reader.context("the lab's site has no collector")?;
-        let settings = collector_files(&self.site, &self.description, reader, &self.secrets)?;
+        let settings = collector_files(&self.site, &self.site.bastions, reader, &self.secrets)?;
         let rendered = self.render(&self.policy)?;
         let bastion_side = async {
             bastion::install_program(&self.bastion, read(&self.artifacts.bastion)?).await?;

@@ -172,6 +172,7 @@ fn shown(channel: Option<&str>, field: &str, reading: &Reading) -> String {
 /// When it does not come, or looking fails.
 pub async fn arrives<F>(
     sent: &Readings,
+    tolerance_ns: u64,
     deadline: Duration,
     mut stored: impl FnMut() -> F,
 ) -> Result<String>
@@ -184,7 +185,7 @@ where
         || {
             let stored = stored();
             async {
-                let difference = judge::compare(sent, &stored.await?);
+                let difference = judge::compare_within(tolerance_ns, sent, &stored.await?);
                 let text = difference.to_string();
                 Ok(if difference.is_none() {
                     Look::Done(text)

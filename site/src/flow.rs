@@ -8,6 +8,7 @@
 //! few hosts that the site file names for one purpose each, then the refusals, and only behind
 //! them what is let out to the world. So an opening added later can never open the LAN.
 
+mod early;
 mod incoming;
 mod outgoing;
 

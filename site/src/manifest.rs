@@ -8,6 +8,8 @@ pub const FORMAT: u32 = 2;
 
 /// Where the ruleset lies on a bastion: commands in nft's JSON, one transaction.
 pub const RULESET_PATH: &str = "/etc/shelly-bastion/policy.nft.json";
+/// Where the small table lies that is loaded before the network; in the same form.
+pub const EARLY_PATH: &str = "/etc/shelly-bastion/early.nft.json";
 /// Where the list of flows lies on a bastion: a [`crate::flow::Policy`] as JSON.
 pub const FLOWS_PATH: &str = "/etc/shelly-bastion/flows.json";
 /// Where the health account's password lies on a bastion; for root alone.
@@ -26,6 +28,13 @@ pub const PROGRAM_PATH: &str = "/usr/local/sbin/bastion";
 pub const STATE_FOLDER: &str = "/var/lib/shelly-bastion";
 /// The firewall table that belongs to the project, in family `inet`.
 pub const TABLE: &str = "shelly_bastion";
+/// The table that is in force until that one is loaded, in family `inet`.
+pub const EARLY_TABLE: &str = "shelly_bastion_early";
+/// The table of the device, in family `netdev`: it holds frames that the policy has not passed.
+pub const EGRESS_TABLE: &str = "shelly_bastion_egress";
+/// The mark of packets that the policy has passed, as it is rendered. Whoever loads the policy
+/// puts one in its place that nobody can know.
+pub const RENDERED_MARK: u32 = 0x5b42_0001;
 
 /// One file of a bastion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

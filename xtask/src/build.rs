@@ -75,7 +75,7 @@ pub(crate) enum Package {
     Bastion,
     /// The program beside the database.
     Collector,
-    /// The lab's simulated meters and its probe.
+    /// The lab's simulated meters, its probe, and its weather.
     Actors,
 }
 
@@ -99,7 +99,7 @@ const BASTION_64: Program = Program {
 };
 
 /// Every program that is built for another machine.
-pub(crate) const PROGRAMS: [Program; 4] = [
+pub(crate) const PROGRAMS: [Program; 5] = [
     Program {
         name: "bastion",
         lab_variable: "SHELLY_LAB_BASTION",
@@ -121,6 +121,12 @@ pub(crate) const PROGRAMS: [Program; 4] = [
     Program {
         name: "probe",
         lab_variable: "SHELLY_LAB_PROBE",
+        package: Package::Actors,
+        target: SERVER,
+    },
+    Program {
+        name: "weather",
+        lab_variable: "SHELLY_LAB_WEATHER",
         package: Package::Actors,
         target: SERVER,
     },

@@ -25,6 +25,8 @@ pub(crate) const SWITCH: &str = "SHELLY_LAB";
 const SCENARIOS: [&str; 3] = ["--workspace", "--test", "scenarios"];
 /// The test target that holds the scenarios on a virtual Pi.
 const PI_SCENARIOS: [&str; 3] = ["--workspace", "--test", "pi"];
+/// What the long run's name contains.
+const SOAK: &str = "outage::soak";
 /// The program that stands a lab up and takes labs away.
 const LIVING: [&str; 4] = ["--package", "lab", "--bin", "lab"];
 
@@ -51,6 +53,13 @@ pub(crate) struct Lab {
     /// Run the scenarios too that take long; without this they are listed as ignored.
     #[arg(long)]
     full: bool,
+    /// Run only the few scenarios on a virtual Pi that `cargo xtask test` runs: a deployment, a second
+    /// one, readings, isolation.
+    #[arg(long, conflicts_with = "full")]
+    core: bool,
+    /// Run only the long run in which programs are killed a hundred times.
+    #[arg(long, conflicts_with_all = ["full", "core", "filter"])]
+    soak: bool,
     /// Choose samples by this number instead of a new one; it is printed either way.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -70,6 +79,14 @@ impl Lab {
         Lab {
             tier: Tier::Vm,
             ..Lab::default()
+        }
+    }
+
+    /// Of these the few that fit into every run.
+    pub(crate) fn core_on_a_virtual_pi() -> Lab {
+        Lab {
+            core: true,
+            ..Lab::on_a_virtual_pi()
         }
     }
 }
@@ -120,7 +137,8 @@ pub(crate) fn run(workspace: &Workspace, lab: &Lab) -> Result<ExitCode> {
         None => {
             command.arg("test").args(lab.tier.scenarios()).arg("--");
             command.args(&lab.filter).args(&lab.more);
-            command.args(lab.full.then_some("--include-ignored"));
+            command.args(lab.soak.then_some(SOAK));
+            command.args((lab.full || lab.soak).then_some("--include-ignored"));
             command.args(lab.list.then_some("--list"));
         }
         Some(Action::Up { meters }) => {
@@ -150,7 +168,10 @@ pub(crate) fn run(workspace: &Workspace, lab: &Lab) -> Result<ExitCode> {
     if lab.keep {
         command.env("SHELLY_LAB_KEEP", "1");
     }
-    if lab.tier == Tier::Vm && lab.action.is_none() && !lab.list {
+    if lab.core {
+        command.env("SHELLY_LAB_CORE", "1");
+    }
+    if lab.action.is_none() && !lab.list {
         let seed = lab.seed.unwrap_or_else(new_seed);
         eprintln!("samples are chosen by --seed {seed}");
         command.env("SHELLY_LAB_SEED", seed.to_string());

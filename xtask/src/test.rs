@@ -8,6 +8,7 @@ use clap::Args;
 use crate::lab::{self, Lab};
 use crate::packages::{self, Need};
 use crate::run::{Run, step};
+use crate::virtual_pi;
 use crate::workspace::Workspace;
 
 /// Real programs that tests talk to, beside those of the lab's images.
@@ -25,8 +26,12 @@ pub(crate) struct Test {
     /// Leave the lab out: no container engine is needed then.
     #[arg(long)]
     no_lab: bool,
-    /// End with the scenarios on the virtual Pi; they take as long as all the rest.
-    #[arg(long, conflicts_with = "no_lab")]
+    /// Leave the virtual Pi out; a few of its scenarios are run otherwise, where this machine can make
+    /// one.
+    #[arg(long)]
+    no_vm: bool,
+    /// End with all usual scenarios on the virtual Pi; they take as long as all the rest.
+    #[arg(long, conflicts_with_all = ["no_lab", "no_vm"])]
     vm: bool,
 }
 
@@ -73,14 +78,26 @@ pub(crate) fn run(workspace: &Workspace, test: &Test) -> Result<ExitCode> {
         println!("the lab was not run (--no-lab)");
         return Ok(ExitCode::SUCCESS);
     }
-    if !test.vm {
-        println!("the virtual Pi is left out; `--vm` runs its scenarios, too");
+    if test.no_vm {
+        println!("the virtual Pi was left out (--no-vm)");
+    } else if let Err(err) = virtual_pi::possible(workspace)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| step("virtual Pi", || virtual_pi::ensure(workspace)).map(drop))
+    {
+        println!("the virtual Pi was left out, since this machine cannot make one: {err:#}");
+    } else {
+        let wanted = if test.vm {
+            Lab::on_a_virtual_pi()
+        } else {
+            Lab::core_on_a_virtual_pi()
+        };
+        let verdict = lab::run(workspace, &wanted)?;
+        if verdict != ExitCode::SUCCESS {
+            return Ok(verdict);
+        }
     }
-    let verdict = lab::run(workspace, &Lab::default())?;
-    if verdict != ExitCode::SUCCESS || !test.vm {
-        return Ok(verdict);
-    }
-    lab::run(workspace, &Lab::on_a_virtual_pi())
+    // Last, so that its summary is the last word.
+    lab::run(workspace, &Lab::default())
 }
 
 /// Installs what tests talk to, if that is possible; what is then still missing.

@@ -152,7 +152,7 @@ impl Machine {
                 let remembers = ["history.jsonl", "releases", "transaction-damaged"]
                     .iter()
                     .any(|last| name == format!("/var/lib/shelly-bastion/{last}"));
-                if remembers || name == "/run/shelly-bastion.lock" {
+                if remembers || name.starts_with("/run/shelly-bastion") && name.ends_with(".lock") {
                     continue;
                 }
                 let about = fs::symlink_metadata(&path).unwrap();

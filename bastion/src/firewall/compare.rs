@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use site::manifest::TABLE;
 
 /// What makes a chain see packets.
 pub(super) const HOOKED: [&str; 4] = ["type", "hook", "prio", "policy"];
@@ -146,14 +145,16 @@ fn without_counts(expression: Option<&Value>) -> Value {
     expression
 }
 
-/// A table can be put to sleep by a flag, with every rule in its place. Ours has no flag.
+/// A table can be put to sleep by a flag, with every rule in its place. Ours have no flag.
 pub(super) fn flags(listing: &Value) -> Option<String> {
     let objects = listing.get("nftables").and_then(Value::as_array);
-    let flags = objects
+    let table = objects
         .into_iter()
         .flatten()
-        .find_map(|object| object.get("table")?.get("flags"))?;
-    Some(format!("table inet {TABLE} carries the flags {flags}"))
+        .find_map(|object| object.get("table"))?;
+    let flags = table.get("flags")?;
+    let name = table.get("name").and_then(Value::as_str)?;
+    Some(format!("table {name} carries the flags {flags}"))
 }
 
 /// Compares the sets that have a name. What a set learns while it runs makes no difference.

@@ -1,9 +1,13 @@
-//! Comparing what is loaded with what was rendered; the kernel's part is in `tests/nftables.rs`.
+//! Comparing what is loaded with what was rendered; the kernel's part is in `tests/nftables/`.
 
 use serde_json::{Value, json};
 
 use super::compare::{ChainState, chains, compare, compare_sets, flags, hooked};
-use super::{reference, rendered_hooks, restoring, users};
+use super::tables::{
+    EGRESS, Transaction, WHOLE, device_in_words, mark, reference, rendered_hooks, restoring,
+};
+use super::users;
+use site::manifest::RENDERED_MARK;
 
 fn chain(name: &str, policy: &str, rules: &[(&str, &str)]) -> ChainState {
     let rules = rules.iter();
@@ -129,7 +133,7 @@ fn a_sleeping_table_is_found() {
         json!({"nftables": [{"table": {"name": "shelly_bastion", "flags": ["dormant"]}}]});
     assert_eq!(
         flags(&sleeping).unwrap(),
-        r#"table inet shelly_bastion carries the flags ["dormant"]"#
+        r#"table shelly_bastion carries the flags ["dormant"]"#
     );
 }
 
@@ -147,14 +151,14 @@ fn rendered() -> Value {
 /// The reference is loaded into a kernel that is at work: it must never see a packet.
 #[test]
 fn the_reference_has_no_hook_and_another_name() {
-    let reference = reference(&rendered()).unwrap();
+    let reference = reference(&rendered(), WHOLE, RENDERED_MARK).unwrap();
     let text = reference.to_string();
     assert!(!text.contains("\"shelly_bastion\""), "{text}");
     for key in ["\"hook\"", "\"policy\"", "\"prio\"", "\"type\""] {
         assert!(!text.contains(key), "{text}");
     }
-    assert_eq!(text.matches("shelly_bastion_reference").count(), 4);
-    let hooks = rendered_hooks(&rendered(), "input");
+    assert_eq!(text.matches("shelly_bastion_reference").count(), 5);
+    let hooks = rendered_hooks(&rendered(), WHOLE, "input");
     assert_eq!(
         hooks,
         hooked(&json!({"type": "filter", "hook": "input", "prio": 0, "policy": "drop"}))
@@ -176,13 +180,13 @@ fn commands_for_anything_else_are_refused() {
         (json!("flush"), "does not know"),
         (json!({}), "does not know"),
     ] {
-        let error = reference(&json!({"nftables": [command]}))
+        let error = reference(&json!({"nftables": [command]}), WHOLE, 1)
             .unwrap_err()
             .to_string();
         assert!(error.contains(says), "{command}: {error}");
     }
     for ruleset in [json!({}), json!([]), json!({"nftables": {}})] {
-        let error = reference(&ruleset).unwrap_err().to_string();
+        let error = reference(&ruleset, WHOLE, 1).unwrap_err().to_string();
         assert!(error.contains("nftables"), "{error}");
     }
 }
@@ -214,9 +218,8 @@ fn a_listing_becomes_commands_in_their_order() {
         .and_then(Value::as_array_mut)
         .unwrap();
     objects.push(json!({"set": {"name": "s", "handle": 3, "flags": ["timeout"], "elem": ["::1"]}}));
-    let commands = restoring(&listing);
-    let list = commands.get("nftables").and_then(Value::as_array).unwrap();
-    let kinds: Vec<String> = list
+    let commands = restoring(&listing, Some("eth0"));
+    let kinds: Vec<String> = commands
         .iter()
         .map(|command| {
             let (verb, object) = command.as_object().unwrap().iter().next().unwrap();
@@ -226,18 +229,9 @@ fn a_listing_becomes_commands_in_their_order() {
             )
         })
         .collect();
-    assert_eq!(
-        kinds,
-        [
-            "add table",
-            "delete table",
-            "add table",
-            "add set",
-            "add chain",
-            "add rule"
-        ]
-    );
-    let text = commands.to_string();
+    assert_eq!(kinds, ["add set", "add chain", "add rule"]);
+    let text = json!(commands).to_string();
+    assert_eq!(text.matches(r#""dev":"eth0""#).count(), 1, "{text}");
     assert!(!text.contains("handle") && !text.contains("::1"), "{text}");
 }
 
@@ -266,4 +260,77 @@ fn each_difference_of_sets_has_its_words() {
     );
     assert_eq!(found(&with_set(&set), &none), "set s is missing");
     assert_eq!(found(&none, &with_set(&set)), "set s is not ours");
+}
+
+/// The two halves of the mark: the policy puts it, the device's table asks for it.
+fn marked() -> Value {
+    let mut marked = rendered();
+    let list = marked.get_mut("nftables").and_then(Value::as_array_mut);
+    list.unwrap().extend([
+        json!({"add": {"rule": {"family": "inet", "table": "shelly_bastion", "chain": "input",
+                       "expr": [{"mangle": {"key": {"meta": {"key": "mark"}},
+                                            "value": RENDERED_MARK}}]}}}),
+        json!({"add": {"chain": {"family": "netdev", "table": "shelly_bastion_egress",
+                       "name": "egress", "hook": "egress", "dev": "eth0"}}}),
+        json!({"add": {"rule": {"family": "netdev", "table": "shelly_bastion_egress",
+                       "chain": "egress",
+                       "expr": [{"match": {"op": "==", "left": {"meta": {"key": "mark"}},
+                                           "right": RENDERED_MARK}}]}}}),
+    ]);
+    marked
+}
+
+#[test]
+fn both_halves_get_the_mark_that_was_drawn() {
+    let transaction = Transaction {
+        mark: 4711,
+        with_egress: true,
+        egress_is_there: false,
+    };
+    let text = transaction.of(&marked()).unwrap().to_string();
+    assert_eq!(text.matches("4711").count(), 2, "{text}");
+    assert!(!text.contains(&RENDERED_MARK.to_string()), "{text}");
+    let reference = reference(&marked(), EGRESS, 4711).unwrap().to_string();
+    assert_eq!(reference.matches("4711").count(), 1, "{reference}");
+    assert!(!reference.contains("eth0"), "{reference}");
+    let listing = json!({"nftables": [{"rule": {"expr": [
+        {"mangle": {"key": {"meta": {"key": "mark"}}, "value": 4711}}]}}]});
+    assert_eq!(mark(&listing), Some(4711));
+    assert_eq!(mark(&json!({"nftables": [{"rule": {"expr": []}}]})), None);
+}
+
+/// Where there is no device, nor a table of one, a kernel may not even know the word.
+#[test]
+fn the_table_of_the_device_is_left_out_and_taken_away() {
+    let text = |egress_is_there: bool| {
+        let transaction = Transaction {
+            mark: 4711,
+            with_egress: false,
+            egress_is_there,
+        };
+        transaction.of(&marked()).unwrap().to_string()
+    };
+    assert!(!text(false).contains("netdev"), "{}", text(false));
+    assert_eq!(text(true).matches("netdev").count(), 2, "{}", text(true));
+}
+
+#[test]
+fn the_device_is_read_in_either_spelling() {
+    for (words, expected) in [
+        (
+            "type filter hook egress device \"eth0\" priority filter;",
+            Some("eth0"),
+        ),
+        (
+            "type filter hook egress devices = { eth0 } priority 0;",
+            Some("eth0"),
+        ),
+        (
+            "type filter hook egress devices = { \"eth0\" } priority 0;",
+            Some("eth0"),
+        ),
+        ("chain egress {", None),
+    ] {
+        assert_eq!(device_in_words(words), expected, "{words}");
+    }
 }

@@ -172,11 +172,11 @@ impl Writer<'_> {
         })
     }
 
-    /// The commands that load the old table again. Where the loaded one is what its file says,
+    /// The commands that load the old tables again. Where the loaded one is what its file says,
     /// the file is the surest.
     fn firewall(&self) -> Result<Option<Saved>> {
         let host = self.host;
-        if !firewall::is_loaded(host)? {
+        if firewall::in_force(host)?.is_none() {
             return Ok(None);
         }
         let file = read_if_present(&host.path(RULESET_PATH))?

@@ -42,7 +42,7 @@ impl Faults {
 pub(super) fn restore(host: &Host, record: &Record, at_boot: bool) -> Vec<String> {
     let mut faults = Faults::default();
     if !at_boot {
-        if record.firewall.is_none() {
+        if !had_the_policy(host, record) {
             // The broker must not run without the firewall, not even for a moment.
             stop(host, record, |unit| unit.action != UnitAction::Enable);
         }
@@ -109,6 +109,14 @@ fn stop(host: &Host, record: &Record, which: impl Fn(&UnitBefore) -> bool) {
     if let Err(error) = host.system().run(&call) {
         warn!("stopping units: {error:#}");
     }
+}
+
+/// Whether the whole policy was in force, and not the early part of it alone, or nothing.
+fn had_the_policy(host: &Host, record: &Record) -> bool {
+    let saved = record.firewall.as_ref();
+    let content = saved.and_then(|saved| saved_content(host, saved).ok());
+    let commands = content.and_then(|content| serde_json::from_slice::<Value>(&content).ok());
+    commands.is_some_and(|commands| firewall::makes(&commands, firewall::WHOLE))
 }
 
 /// A firewall that cannot be brought back is opened: nobody may stay locked out.

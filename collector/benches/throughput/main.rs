@@ -222,8 +222,8 @@ fn settings(folder: &Path, port: u16, database_port: u16) -> Result<()> {
     };
     fs::write(folder.join("daemon.json"), serde_json::to_vec(&daemon)?)?;
     let mut text = format!(
-        "site = \"bench\"\nstate = \"state\"\n\n[broker]\nhost = \"127.0.0.1\"\nport = {port}\n\
-         account = \"collector\"\npassword_file = \"password\"\nsource = \"journal\"\n\n\
+        "site = \"bench\"\nstate = \"state\"\n\n[[bastion]]\nhost = \"127.0.0.1\"\nport = {port}\n\
+         account = \"collector\"\npassword_file = \"password\"\n\n\
          [database]\nurl = \"http://127.0.0.1:{database_port}\"\nname = \"bench\"\n"
     );
     for meter in 0..fleet::METERS {

@@ -7,11 +7,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use site::Meter;
 use tokio::time::Instant;
 
 use super::status::Counters;
 use crate::fleet::Fleet;
-use crate::points::{Kind, Translation, translate};
+use crate::points::{Kind, Point, Points, Translation, Writer, read};
 use crate::source::Arrival;
 
 /// When a batch is full.
@@ -24,6 +25,7 @@ pub(super) struct Limits {
 
 /// Messages in the order of arrival, and the lines that they became.
 pub(super) struct Batch<R> {
+    /// Complete once the batch is closed.
     pub(super) lines: Vec<u8>,
     /// For each line the places of its messages.
     pub(super) owners: Vec<Range<usize>>,
@@ -31,8 +33,15 @@ pub(super) struct Batch<R> {
     /// Places of messages that were not understood, and why.
     pub(super) not_understood: Vec<(usize, String)>,
     opened: Instant,
-    /// Where the last line begins.
-    last: usize,
+    /// The last line, which the next message may add to.
+    last: Option<Last>,
+}
+
+/// A point that is not yet a line.
+struct Last {
+    meter: usize,
+    time_ns: i64,
+    point: Point,
 }
 
 impl<R> Batch<R> {
@@ -43,7 +52,7 @@ impl<R> Batch<R> {
             arrivals: Vec::new(),
             not_understood: Vec::new(),
             opened: Instant::now(),
-            last: 0,
+            last: None,
         }
     }
 
@@ -62,129 +71,113 @@ impl<R> Batch<R> {
 
     /// Translates and counts a message. Those that are no readings are here as well, so that
     /// confirmations keep the order.
-    pub(super) fn take(&mut self, arrival: Arrival<R>, fleet: &Fleet, counters: &mut Counters) {
+    pub(super) fn take(
+        &mut self,
+        arrival: Arrival<R>,
+        fleet: &Fleet,
+        writer: &mut Writer,
+        counters: &mut Counters,
+    ) {
         if self.is_empty() {
             self.opened = Instant::now();
         }
         let place = self.arrivals.len();
         counters.received += 1;
-        match translated(&arrival, fleet) {
-            Translation::Points(lines) => {
+        match read_one(&arrival, fleet) {
+            (Some((meter, _)), Translation::Points(points)) => {
                 counters.readings += 1;
-                if lines.count > 1 || !self.join(place, &lines.text) {
-                    self.last = self.lines.len();
-                    self.lines.extend_from_slice(&lines.text);
-                    let own = std::iter::repeat_n(place..place + 1, lines.count);
-                    self.owners.extend(own);
+                let alone = points.len() == 1;
+                for point in points {
+                    let new = Last {
+                        meter,
+                        time_ns: arrival.time_ns,
+                        point,
+                    };
+                    if !(alone && self.join(place, &new)) {
+                        self.close(fleet, writer);
+                        self.last = Some(new);
+                        self.owners.push(place..place + 1);
+                    }
                 }
             }
-            Translation::NotAReading(Kind::Other) => counters.not_readings += 1,
-            Translation::NotAReading(Kind::OtherSource) => counters.other_source += 1,
-            Translation::NotAReading(Kind::NoValue) => counters.without_value += 1,
-            Translation::NotUnderstood(reason) => {
+            (_, Translation::NotAReading(Kind::OtherSource)) => counters.other_source += 1,
+            (_, Translation::NotAReading(Kind::NoValue)) => counters.without_value += 1,
+            (_, Translation::NotUnderstood(reason)) => {
                 counters.not_understood += 1;
                 self.not_understood.push((place, reason));
             }
+            (_, Translation::NotAReading(Kind::Other)) | (None, _) => counters.not_readings += 1,
         }
         self.arrivals.push(arrival);
     }
 
-    /// Adds the only field of a line to the last line, if that is of the message before and says
-    /// something else of the same series at the same time.
-    fn join(&mut self, place: usize, line: &[u8]) -> bool {
-        let Some(owners) = self.owners.last_mut().filter(|owners| owners.end == place) else {
+    /// Adds a point to the last one, if that is of the message before and says something else of the
+    /// same series at the same time.
+    fn join(&mut self, place: usize, new: &Last) -> bool {
+        let (Some(last), Some(owners)) = (&mut self.last, self.owners.last_mut()) else {
             return false;
         };
-        let last = self.lines.get(self.last..).unwrap_or_default();
-        let (Some(before), Some(new)) = (Parts::of(last), Parts::of(line)) else {
-            return false;
-        };
-        let name = |field: &[u8]| field.iter().position(|byte| *byte == b'=');
-        let is_there = |field: &[u8]| {
-            let (name, new) = (
-                field.get(..name(field)?)?,
-                new.fields.get(..name(new.fields)?)?,
-            );
-            Some(name == new)
-        };
-        let mut fields = before.fields.split(|byte| *byte == b',');
-        if before.series != new.series
-            || before.time != new.time
-            || new.fields.contains(&b',')
-            || fields.any(|field| is_there(field) != Some(false))
-        {
-            return false;
+        let joins = owners.end == place
+            && last.meter == new.meter
+            && last.time_ns == new.time_ns
+            && last.point.join(&new.point);
+        if joins {
+            owners.end = place + 1;
         }
-        self.lines.truncate(self.lines.len() - new.time.len());
-        self.lines.push(b',');
-        self.lines.extend_from_slice(new.fields);
-        self.lines.extend_from_slice(new.time);
-        owners.end = place + 1;
-        true
+        joins
+    }
+
+    /// Writes the last line: nothing can be added to it any more.
+    pub(super) fn close(&mut self, fleet: &Fleet, writer: &mut Writer) {
+        if let Some(last) = self.last.take()
+            && let Some(meter) = fleet.meters().get(last.meter)
+        {
+            let of = (last.meter, meter);
+            writer.write(&mut self.lines, of, fleet.site(), &last.point, last.time_ns);
+        }
     }
 
     /// The lines of messages that share one, each for itself again; and whose each is.
     pub(super) fn apart(&self, shared: &[Range<usize>], fleet: &Fleet) -> (Vec<u8>, Vec<usize>) {
         let (mut text, mut owners) = (Vec::new(), Vec::new());
+        let mut writer = Writer::default();
         for place in shared.iter().cloned().flatten() {
             if let Some(arrival) = self.arrivals.get(place)
-                && let Translation::Points(lines) = translated(arrival, fleet)
+                && let (Some(meter), Translation::Points(points)) = read_one(arrival, fleet)
             {
-                text.extend_from_slice(&lines.text);
-                owners.extend(std::iter::repeat_n(place, lines.count));
+                for point in &points {
+                    writer.write(&mut text, meter, fleet.site(), point, arrival.time_ns);
+                    owners.push(place);
+                }
             }
         }
         (text, owners)
     }
 }
 
-fn translated<R>(arrival: &Arrival<R>, fleet: &Fleet) -> Translation {
-    match (arrival.cut_from, fleet.find(&arrival.topic)) {
+/// Whose a message is, and what it says.
+fn read_one<'f, R>(
+    arrival: &Arrival<R>,
+    fleet: &'f Fleet,
+) -> (Option<(usize, &'f Meter)>, Translation<Points>) {
+    let message = &arrival.message;
+    let found = fleet.find(message.topic());
+    let says = match (arrival.cut_from, found) {
         (Some(size), _) => Translation::NotUnderstood(format!(
             "the message has {size} bytes, and the bastion kept its beginning only"
         )),
-        (None, Some((_, meter))) => translate(
-            meter,
-            fleet.site(),
-            &arrival.topic,
-            &arrival.payload,
-            arrival.time_ns,
-        ),
+        (None, Some((_, meter))) => read(meter, message.topic(), message.payload()),
         (None, None) => Translation::NotAReading(Kind::Other),
-    }
-}
-
-/// One line whose fields are no texts, which might hold anything.
-struct Parts<'l> {
-    /// Measurement and tags. A space in them stands behind a backslash, and no other backslash is
-    /// let in.
-    series: &'l [u8],
-    fields: &'l [u8],
-    /// With the space before and the newline behind.
-    time: &'l [u8],
-}
-
-impl Parts<'_> {
-    fn of(line: &[u8]) -> Option<Parts<'_>> {
-        let mut spaces = (1..line.len()).filter(|place| {
-            line.get(*place) == Some(&b' ') && line.get(*place - 1) != Some(&b'\\')
-        });
-        let (first, second) = (spaces.next()?, spaces.next()?);
-        if spaces.next().is_some() || line.contains(&b'"') {
-            return None;
-        }
-        Some(Parts {
-            series: line.get(..first)?,
-            fields: line.get(first + 1..second)?,
-            time: line.get(second..)?,
-        })
-    }
+    };
+    (found, says)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::points::tests::meter;
+    use crate::points::translate;
+    use crate::source::Message;
 
     /// Messages of one meter as (topic below it, payload, time); their lines without tags, and for
     /// each the places of its messages.
@@ -195,19 +188,24 @@ mod tests {
         let fleet = Fleet::new("my home".to_owned(), vec![meter]);
         let mut batch = Batch::new();
         let mut alone = Vec::new();
+        let mut writer = Writer::default();
         for (topic, payload, time_ns) in messages {
+            let topic = format!("{prefix}/{topic}");
             let arrival = Arrival {
-                topic: format!("{prefix}/{topic}"),
-                payload: payload.as_bytes().to_vec(),
+                message: Message::new(&topic, payload.as_bytes()),
                 time_ns: *time_ns,
                 cut_from: None,
                 receipt: (),
             };
-            if let Translation::Points(lines) = translated(&arrival, &fleet) {
+            let meter = fleet.meters().first().unwrap();
+            let says = translate(meter, "my home", &topic, payload.as_bytes(), *time_ns);
+            if let Translation::Points(lines) = says {
                 alone.extend(lines.text);
             }
-            batch.take(arrival, &fleet, &mut Counters::default());
+            let mut counters = Counters::default();
+            batch.take(arrival, &fleet, &mut writer, &mut counters);
         }
+        batch.close(&fleet, &mut writer);
         let text = String::from_utf8(batch.lines.clone()).unwrap();
         let short = |line: &str| {
             let (series, rest) = line.split_at(line.find(",site=my\\ home,").unwrap());

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tracing::{info, warn};
 
-use crate::config::SourceKind;
+use crate::config::Origin;
 use crate::source::Tally;
 
 /// Counted since the process began. Messages, unless it says otherwise.
@@ -67,10 +67,10 @@ struct Written<'a> {
 impl Status {
     /// Status of a collector that starts now.
     #[must_use]
-    pub fn new(site: &str, source: SourceKind, state: &Path) -> Self {
-        let (source, time_of) = match source {
-            SourceKind::Broker => ("broker", "receipt by the collector"),
-            SourceKind::Journal => ("journal", "arrival at the bastion"),
+    pub fn new(site: &str, origin: &Origin, state: &Path) -> Self {
+        let (source, time_of) = match origin {
+            Origin::Broker(_) => ("broker", "receipt by the collector"),
+            Origin::Journals(_) => ("journal", "arrival at the bastion"),
         };
         Self {
             site: site.to_owned(),

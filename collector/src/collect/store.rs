@@ -104,12 +104,12 @@ impl Store {
             .into_iter()
             .filter_map(|(message, reason)| {
                 let arrival = batch.arrivals.get(message)?;
-                let meter = self.fleet.find(&arrival.topic);
+                let meter = self.fleet.find(arrival.message.topic());
                 Some(Letter {
                     time_ns: arrival.time_ns,
                     meter: meter.map(|(_, meter)| meter.id.clone()),
-                    topic: arrival.topic.clone(),
-                    payload: arrival.payload.clone(),
+                    topic: arrival.message.topic().to_owned(),
+                    payload: arrival.message.payload().to_vec(),
                     reason,
                 })
             })

@@ -35,8 +35,11 @@ fn check(old: &str, new: &str, expected: &[&str]) {
 fn good_settings_are_taken() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.site, "home");
-    assert_eq!(config.broker.window, 1000);
-    assert_eq!(config.broker.password.expose(), "abcd");
+    let Origin::Journals(bastions) = &config.origin else {
+        panic!("{:?}", config.origin);
+    };
+    assert_eq!(bastions.len(), 1);
+    assert_eq!(bastions[0].password.expose(), "abcd");
     assert_eq!(config.database.url, "http://192.168.1.20:8086");
     assert_eq!(config.database.batch_lines, 5000);
     assert_eq!(config.database.batch_time, Duration::from_secs(1));
@@ -49,14 +52,6 @@ fn good_settings_are_taken() {
 
 #[test]
 fn optional_keys() {
-    check("[database]", "window = 65535\n[database]", &[]);
-    check("[database]", "source = \"journal\"\n[database]", &[]);
-    check("[database]", "source = \"broker\"\n[database]", &[]);
-    check(
-        "[database]",
-        "source = \"disk\"\n[database]",
-        &["c.toml:12: broker.source = \"disk\": is no choice here; write \"journal\" ("],
-    );
     check(
         "name = \"energy\"",
         "name = \"e\"\nuser = \"u\"\npassword_file = \"p\"\nbatch_lines = 1\nbatch_ms = 10",
@@ -75,12 +70,42 @@ fn optional_keys() {
 }
 
 #[test]
+fn bastions_or_a_broker() {
+    let one = "[[bastion]]";
+    let other = "[[bastion]]\nhost = \"b\"\nport = 1\naccount = \"c\"\npassword_file = \"p\"\n\n[[bastion]]";
+    check(one, other, &[]);
+    check(
+        one,
+        &other.replace("\"b\"", "\"192.168.2.2\""),
+        &[
+            "c.toml:11: bastion[2].host = \"192.168.2.2\": is the host of another bastion already (line 5)",
+        ],
+    );
+    check(one, "[broker]\nwindow = 65535", &[]);
+    check(
+        one,
+        "[[bastion]]\nwindow = 1",
+        &["c.toml:5: bastion[1].window: is no known key"],
+    );
+    check(
+        one,
+        &other.replacen("[[bastion]]", "[broker]", 1),
+        &["c.toml:4: broker: stands beside [[bastion]]; leave out the one or the other"],
+    );
+    check(
+        one,
+        "[[bastions]]",
+        &["c.toml:4: bastions: is no known key; did you mean bastion?"],
+    );
+}
+
+#[test]
 fn what_is_missing_is_named() {
     check("site = \"home\"\n", "", &["c.toml: site: is missing"]);
     check(
         "port = 1883\n",
         "",
-        &["c.toml:4: broker.port: is missing; add a line such as port = 1883 below this line"],
+        &["c.toml:4: bastion[1].port: is missing; add a line such as port = 1883 below this line"],
     );
     check(
         "[database]",
@@ -99,7 +124,7 @@ fn what_is_not_known_is_named_with_what_is() {
     check(
         "host =",
         "hots =",
-        &["c.toml:5: broker.hots: is no known key; did you mean host?"],
+        &["c.toml:5: bastion[1].hots: is no known key; did you mean host?"],
     );
     check(
         "model = \"shellyem\"",
@@ -120,15 +145,19 @@ fn wrong_values_are_named() {
     check(
         "1883",
         "0",
-        &["c.toml:6: broker.port = 0: is out of bounds; write a whole number from 1 to 65535"],
+        &["c.toml:6: bastion[1].port = 0: is out of bounds; write a whole number from 1 to 65535"],
     );
     check("1883", "0x7_5B", &[]);
-    check("1883", "99999999999999999999", &["c.toml:6: broker.port"]);
+    check(
+        "1883",
+        "99999999999999999999",
+        &["c.toml:6: bastion[1].port"],
+    );
     check(
         "1883",
         "\"1883\"",
         &[
-            "c.toml:6: broker.port = \"1883\": is a text, where a whole number belongs; write it as in port = 1883",
+            "c.toml:6: bastion[1].port = \"1883\": is a text, where a whole number belongs; write it as in port = 1883",
         ],
     );
     check(
@@ -148,7 +177,7 @@ fn wrong_values_are_named() {
     check(
         "\"/etc/collector/broker.password\"",
         "\"missing\"",
-        &["c.toml:8: broker.password_file = \"missing\": cannot open it; name another"],
+        &["c.toml:8: bastion[1].password_file = \"missing\": cannot open it; name another"],
     );
 }
 
@@ -222,8 +251,8 @@ fn no_two_meters_count_for_one_point() {
 
 #[test]
 fn all_mistakes_come_at_once() {
-    let mistakes =
-        parse("site = 5\n[broker]\nport = 0\n[[meter]]\nid = \"a\"\nmodel = \"b\"\n").unwrap_err();
+    let mistakes = parse("site = 5\n[[bastion]]\nport = 0\n[[meter]]\nid = \"a\"\nmodel = \"b\"\n")
+        .unwrap_err();
     let keys: Vec<&str> = mistakes
         .0
         .iter()
@@ -235,10 +264,10 @@ fn all_mistakes_come_at_once() {
             "state",
             "database",
             "site",
-            "broker.host",
-            "broker.account",
-            "broker.password_file",
-            "broker.port",
+            "bastion[1].host",
+            "bastion[1].account",
+            "bastion[1].password_file",
+            "bastion[1].port",
             "meter[1].location",
             "meter[1].point",
             "meter[1].model",

@@ -7,7 +7,7 @@ use super::field::{
 };
 use super::json::{below, number, object};
 use super::line::Point;
-use super::{Read, Unread, bounded, not_a_reading, online, shown};
+use super::{Read, Unread, bounded, not_a_reading, one, online, shown};
 
 /// Relays, rollers and lights count watt-minutes; 60 of them are one Wh.
 const WATT_MINUTES_PER_WH: f64 = 60.0;
@@ -23,7 +23,7 @@ pub(super) fn read(suffix: &str, payload: &[u8]) -> Read {
         [Some("announce"), None, ..] => announce(payload),
         [Some("info"), None, ..] => info(payload),
         [Some("temperature"), None, ..] => {
-            Ok(vec![Point::device().number(TEMPERATURE, decimal(payload)?)])
+            Ok(one(Point::device().number(TEMPERATURE, decimal(payload)?)))
         }
         [Some("overtemperature"), None, ..] => overtemperature(payload),
         // The 2.5 measures the voltage of both its relays once.
@@ -89,17 +89,17 @@ fn output(channel: &'static str, quantity: &str, payload: &[u8]) -> Read {
 }
 
 fn power(channel: &'static str, field: Field, payload: &[u8]) -> Read {
-    Ok(vec![Point::power(channel).number(field, decimal(payload)?)])
+    Ok(one(Point::power(channel).number(field, decimal(payload)?)))
 }
 
 fn energy(channel: &'static str, field: Field, value: Option<f64>) -> Read {
-    Ok(vec![Point::energy(channel).number(field, value)])
+    Ok(one(Point::energy(channel).number(field, value)))
 }
 
 fn overtemperature(payload: &[u8]) -> Read {
     match payload.trim_ascii() {
-        b"0" => Ok(vec![Point::device().truth("overtemp", false)]),
-        b"1" => Ok(vec![Point::device().truth("overtemp", true)]),
+        b"0" => Ok(one(Point::device().truth("overtemp", false))),
+        b"1" => Ok(one(Point::device().truth("overtemp", true))),
         _ => Err(Unread::Why(format!(
             "{} is neither 0 nor 1",
             shown(payload)
@@ -112,9 +112,7 @@ fn overtemperature(payload: &[u8]) -> Read {
 fn announce(payload: &[u8]) -> Read {
     let announcement = object(payload)?;
     let firmware = announcement.get("fw_ver").and_then(|value| value.as_str());
-    Ok(vec![
-        Point::device().text("fw", firmware.unwrap_or_default()),
-    ])
+    Ok(one(Point::device().text("fw", firmware.unwrap_or_default())))
 }
 
 /// The whole `/status`. Its meters and its temperature have topics of their own, which come in
@@ -128,7 +126,7 @@ fn info(payload: &[u8]) -> Read {
     let device = Point::device()
         .number(SIGNAL, signal)
         .number(UPTIME, number(&status, "uptime")?);
-    Ok(vec![device])
+    Ok(one(device))
 }
 
 /// A bare decimal; nothing when it is not finite.

@@ -14,7 +14,7 @@ use super::field::{
 };
 use super::json::{Object, below, number, object};
 use super::line::Point;
-use super::{Kind, Read, Unread, not_a_reading, online};
+use super::{Kind, Points, Read, Unread, not_a_reading, one, online};
 
 /// Keys of `em:0`, each behind the letter of its phase.
 const PHASE: &[(&str, Field)] = &[
@@ -77,7 +77,7 @@ fn notification(payload: &[u8]) -> Read {
     let Some(changes) = below(&message, "params")? else {
         return Err(not_a_reading());
     };
-    let mut points = Vec::new();
+    let mut points = Points::new();
     let mut measured = false;
     for key in changes.keys() {
         let Some(component) = Component::named(key) else {
@@ -146,16 +146,16 @@ impl Component {
                 points.push(fill(Point::energy("total"), body, "", COUNTERS_TOGETHER)?);
                 Ok(points)
             }
-            ComponentKind::OnePhase => Ok(vec![fill(Point::power(channel), body, "", PHASE)?]),
+            ComponentKind::OnePhase => Ok(one(fill(Point::power(channel), body, "", PHASE)?)),
             ComponentKind::OnePhaseCounters => {
-                Ok(vec![fill(Point::energy(channel), body, "", COUNTERS)?])
+                Ok(one(fill(Point::energy(channel), body, "", COUNTERS)?))
             }
             ComponentKind::Output => self.output(body, channel),
         }
     }
 
     fn output(&self, body: &Object, channel: String) -> Read {
-        let mut points = vec![fill(Point::power(channel.clone()), body, "", OUTPUT)?];
+        let mut points = one(fill(Point::power(channel.clone()), body, "", OUTPUT)?);
         let both = counter(body, "aenergy")?;
         let returned = counter(body, "ret_aenergy")?;
         let one_direction = below(body, "ret_aenergy")?.is_none();
@@ -188,11 +188,7 @@ fn counter(body: &Object, key: &str) -> Result<Option<f64>, Unread> {
     Ok(number(counter, "total")?.and_then(|value| IMPORT.reading(value)))
 }
 
-fn phases(
-    body: &Object,
-    keys: &[(&str, Field)],
-    point: fn(&'static str) -> Point,
-) -> Result<Vec<Point>, Unread> {
+fn phases(body: &Object, keys: &[(&str, Field)], point: fn(&'static str) -> Point) -> Read {
     ["a", "b", "c"]
         .into_iter()
         .map(|phase| fill(point(phase), body, &format!("{phase}_"), keys))

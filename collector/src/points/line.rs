@@ -9,19 +9,24 @@ use std::borrow::Cow;
 
 use influxdb_line_protocol::LineProtocolBuilder;
 use site::Meter;
+use smallvec::SmallVec;
 
 use super::Lines;
 use super::field::Field;
 
 /// One point without its meter and time.
-#[derive(Debug)]
-pub(super) struct Point {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
     measurement: &'static str,
     channel: Option<Cow<'static, str>>,
-    fields: Vec<(&'static str, Value)>,
+    /// Most messages say one value.
+    fields: SmallVec<[(&'static str, Value); 1]>,
 }
 
-#[derive(Debug)]
+/// The points of one message; most have one.
+pub type Points = SmallVec<[Point; 1]>;
+
+#[derive(Debug, Clone, PartialEq)]
 enum Value {
     Number(f64),
     Truth(bool),
@@ -48,7 +53,7 @@ impl Point {
         Self {
             measurement,
             channel,
-            fields: Vec::new(),
+            fields: SmallVec::new(),
         }
     }
 
@@ -65,6 +70,25 @@ impl Point {
         self
     }
 
+    /// Whether it says anything.
+    pub(super) fn has_fields(&self) -> bool {
+        !self.fields.is_empty()
+    }
+
+    /// Takes the fields of another point of the same series and time, unless it says something that
+    /// is said already.
+    pub(crate) fn join(&mut self, other: &Point) -> bool {
+        let is_there =
+            |(name, _): &(&str, Value)| self.fields.iter().any(|(known, _)| known == name);
+        let joins = self.measurement == other.measurement
+            && self.channel == other.channel
+            && !other.fields.iter().any(is_there);
+        if joins {
+            self.fields.extend(other.fields.iter().cloned());
+        }
+        joins
+    }
+
     /// Adds a short text without control characters; others are left out.
     pub(super) fn text(mut self, name: &'static str, value: &str) -> Self {
         const LONGEST: usize = 128;
@@ -75,25 +99,43 @@ impl Point {
     }
 }
 
-/// The points that have a field, as lines; nothing when none has.
-pub(super) fn write(points: &[Point], site: &str, meter: &Meter, time_ns: i64) -> Option<Lines> {
-    let mut text = Vec::new();
-    let mut count = 0;
-    for point in points {
+/// Writes points as lines. Measurement and tags of a series are always the same text, and most of a
+/// line: they are escaped once and remembered.
+#[derive(Debug, Default)]
+pub struct Writer {
+    /// By the meter's place in its fleet.
+    series: Vec<Vec<Series>>,
+}
+
+/// Measurement and tags.
+#[derive(Debug)]
+struct Series {
+    measurement: &'static str,
+    channel: Option<Cow<'static, str>>,
+    text: Vec<u8>,
+}
+
+/// Series of one meter that are remembered. No meter has so many, and a hostile one may name more.
+const MOST_SERIES: usize = 24;
+
+impl Writer {
+    /// Adds a line with a newline at its end. `place` is the meter's in its fleet, which has the name
+    /// `site`.
+    pub(crate) fn write(
+        &mut self,
+        out: &mut Vec<u8>,
+        (place, meter): (usize, &Meter),
+        site: &str,
+        point: &Point,
+        time_ns: i64,
+    ) {
         let mut fields = point.fields.iter();
         let Some((name, value)) = fields.next() else {
-            continue;
+            return;
         };
-        let mut tags = LineProtocolBuilder::new_with(text)
-            .measurement(point.measurement)
-            .tag("site", site)
-            .tag("device", &meter.id)
-            .tag("point", &meter.point)
-            .tag("model", meter.model.name)
-            .tag("gen", &meter.model.gen_number.to_string());
-        if let Some(channel) = &point.channel {
-            tags = tags.tag("channel", channel);
-        }
+        self.begin(out, (place, meter), site, point);
+        // The builder goes on behind its own text: an empty measurement is none.
+        let tags = LineProtocolBuilder::new_with(out).measurement("");
         let mut line = match value {
             Value::Number(number) => tags.field(name, *number),
             Value::Truth(truth) => tags.field(name, *truth),
@@ -106,8 +148,60 @@ pub(super) fn write(points: &[Point], site: &str, meter: &Meter, time_ns: i64) -
                 Value::Text(text) => line.field(name, text.as_str()),
             };
         }
-        text = line.timestamp(time_ns).close_line().build();
-        count += 1;
+        line.timestamp(time_ns).close_line().build();
     }
-    (count > 0).then_some(Lines { text, count })
+
+    fn begin(
+        &mut self,
+        out: &mut Vec<u8>,
+        (place, meter): (usize, &Meter),
+        site: &str,
+        point: &Point,
+    ) {
+        if self.series.len() <= place {
+            self.series.resize_with(place + 1, Vec::new);
+        }
+        let Some(known) = self.series.get_mut(place) else {
+            return;
+        };
+        let same = |series: &&Series| {
+            series.measurement == point.measurement && series.channel == point.channel
+        };
+        if let Some(series) = known.iter().find(same) {
+            out.extend_from_slice(&series.text);
+            return;
+        }
+        let mut text = Vec::new();
+        let tags = LineProtocolBuilder::new_with(&mut text)
+            .measurement(point.measurement)
+            .tag("site", site)
+            .tag("device", &meter.id)
+            .tag("point", &meter.point)
+            .tag("model", meter.model.name)
+            .tag("gen", &meter.model.gen_number.to_string());
+        if let Some(channel) = &point.channel {
+            let _ = tags.tag("channel", channel);
+        }
+        out.extend_from_slice(&text);
+        if known.len() < MOST_SERIES {
+            known.push(Series {
+                measurement: point.measurement,
+                channel: point.channel.clone(),
+                text,
+            });
+        }
+    }
+}
+
+/// The points of one message, each as a line.
+pub(super) fn lines(points: &Points, site: &str, meter: &Meter, time_ns: i64) -> Lines {
+    let mut text = Vec::new();
+    let mut writer = Writer::default();
+    for point in points {
+        writer.write(&mut text, (0, meter), site, point, time_ns);
+    }
+    Lines {
+        text,
+        count: points.len(),
+    }
 }

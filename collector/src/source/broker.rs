@@ -37,6 +37,8 @@ use intake::Intake;
 
 /// A broker forgets a collector that stays away for a week, and what it kept for it.
 const SESSION_KEPT: u32 = 7 * 24 * 3600;
+/// Messages that are handed on together, when so many are here.
+const AT_ONCE: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Bytes. Above what any meter sends; the library's default of 10 KiB would mean a new connection
 /// for every larger message, for ever.
@@ -109,8 +111,10 @@ fn options(settings: &config::Broker) -> MqttOptions {
 impl Source for Broker {
     type Receipt = Receipt;
 
-    async fn next(&mut self) -> Option<Arrival<Receipt>> {
-        self.arrivals.recv().await
+    async fn next(&mut self) -> Option<Vec<Arrival<Receipt>>> {
+        let mut here = Vec::new();
+        let count = self.arrivals.recv_many(&mut here, AT_ONCE).await;
+        (count > 0).then_some(here)
     }
 
     fn confirm(&mut self, receipts: Vec<Receipt>) {

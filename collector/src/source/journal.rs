@@ -15,7 +15,6 @@ mod connection;
 mod cursor;
 mod pages;
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,7 +44,6 @@ pub struct Receipt {
 /// Journals that are being read.
 pub struct Journals {
     arrivals: mpsc::Receiver<Vec<Arrival<Receipt>>>,
-    here: VecDeque<Arrival<Receipt>>,
     bastions: Vec<Bastion>,
 }
 
@@ -86,7 +84,6 @@ impl Journals {
         Journals {
             bastions: bastions.collect(),
             arrivals,
-            here: VecDeque::new(),
         }
     }
 }
@@ -94,13 +91,8 @@ impl Journals {
 impl Source for Journals {
     type Receipt = Receipt;
 
-    async fn next(&mut self) -> Option<Arrival<Receipt>> {
-        loop {
-            if let Some(arrival) = self.here.pop_front() {
-                return Some(arrival);
-            }
-            self.here = self.arrivals.recv().await?.into();
-        }
+    async fn next(&mut self) -> Option<Vec<Arrival<Receipt>>> {
+        self.arrivals.recv().await
     }
 
     fn confirm(&mut self, receipts: Vec<Receipt>) {
@@ -131,8 +123,6 @@ impl Source for Journals {
             bastion.tasks.iter().for_each(JoinHandle::abort);
         }
         self.arrivals.close();
-        // What is here and not begun is fetched again.
-        self.here.clear();
     }
 
     async fn close(mut self) {

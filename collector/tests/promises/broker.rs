@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use collector::collect::{self, Counters};
-use collector::config::Config;
+use collector::config::{Broker, Config, Origin};
 use collector::secret::Secret;
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use tempfile::TempDir;
@@ -25,12 +25,26 @@ pub(crate) fn settings(port: u16, database: &FakeDatabase, state: &Path, window:
     let text = EXAMPLE.replace("\"events\"", "\"status\"");
     let mut config = Config::parse("", &text, &mut |_| Ok(Secret::new("abcd"))).unwrap();
     config.state = state.to_owned();
-    config.broker.host = "127.0.0.1".to_owned();
-    config.broker.port = port;
-    config.broker.window = window;
+    let bastions = match config.origin {
+        Origin::Journals(bastions) => bastions,
+        Origin::Broker(broker) => vec![broker],
+    };
+    let mut broker = bastions.into_iter().next().unwrap();
+    broker.host = "127.0.0.1".to_owned();
+    broker.port = port;
+    broker.window = window;
+    config.origin = Origin::Broker(broker);
     config.database.url = database.url.clone();
     config.database.batch_time = Duration::from_millis(50);
     config
+}
+
+/// The one place that is read.
+pub(crate) fn at(config: &mut Config) -> &mut Broker {
+    match &mut config.origin {
+        Origin::Journals(bastions) => &mut bastions[0],
+        Origin::Broker(broker) => broker,
+    }
 }
 
 pub(crate) struct Running {
@@ -210,7 +224,7 @@ async fn a_broken_connection_neither_loses_nor_doubles() {
     };
     let cable = Cable::to(broker.port).await;
     let mut config = config;
-    config.broker.port = cable.port;
+    at(&mut config).port = cable.port;
     let running = subscribed(&broker, &database, &config).await;
     // Taken and not confirmed when the connection breaks: they come again with their old time.
     database.always(Some(Answer::Status(503)));

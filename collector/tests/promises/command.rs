@@ -71,7 +71,7 @@ fn settings_are_checked() {
         "",
         1,
         "",
-        "collector.toml:8: broker.password_file = ",
+        "collector.toml:8: bastion[1].password_file = ",
     );
     // One line for each mistake, beginning with the file.
     check(

@@ -10,7 +10,7 @@ use bastion::clock::{MachineClock, boot_id};
 use bastion::daemon::{self, Options, Sign};
 use bastion::journal::Place;
 use collector::collect::Counters;
-use collector::config::{Config, SourceKind};
+use collector::config::{Config, Origin};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use site::daemon::{FORMAT, Keep, Listened, Settings, fetch_topic, page_topic};
 use site::record::Request;
@@ -18,13 +18,13 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::{
-    POWER, Running, TOTALS, eventually, expected, numbered, points, publish, settings, start,
+    POWER, Running, TOTALS, at, eventually, expected, numbered, points, publish, settings, start,
 };
 use crate::fake_database::{Answer, FakeDatabase};
 use crate::mosquitto::Mosquitto;
 
 /// A daemon in a thread of its own.
-struct Daemon {
+pub(crate) struct Daemon {
     stop: oneshot::Sender<()>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -78,7 +78,7 @@ impl Daemon {
         Daemon { stop, thread }
     }
 
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         self.stop.send(()).unwrap();
         self.thread.join().unwrap();
     }
@@ -92,21 +92,22 @@ fn keep() -> Keep {
     }
 }
 
-struct Bench {
-    broker: Mosquitto,
-    database: FakeDatabase,
+pub(crate) struct Bench {
+    pub(crate) broker: Mosquitto,
+    pub(crate) database: FakeDatabase,
     folder: TempDir,
-    config: Config,
+    pub(crate) config: Config,
 }
 
 impl Bench {
-    async fn new() -> Option<Bench> {
+    pub(crate) async fn new() -> Option<Bench> {
         let broker = Mosquitto::start().await?;
         let database = FakeDatabase::start().await;
         let folder = tempfile::tempdir().unwrap();
         let mut config = settings(broker.port, &database, &folder.path().join("state"), 1000);
-        config.broker.source = SourceKind::Journal;
-        config.broker.account = "collector".to_owned();
+        let bastion = at(&mut config).clone();
+        config.origin = Origin::Journals(vec![bastion]);
+        at(&mut config).account = "collector".to_owned();
         Some(Bench {
             broker,
             database,
@@ -115,11 +116,11 @@ impl Bench {
         })
     }
 
-    async fn daemon(&self) -> Daemon {
+    pub(crate) async fn daemon(&self) -> Daemon {
         Daemon::start(self.broker.port, self.folder.path(), keep()).await
     }
 
-    async fn publish(&self, numbers: std::ops::Range<u32>) {
+    pub(crate) async fn publish(&self, numbers: std::ops::Range<u32>) {
         let both = [numbered(POWER, numbers.clone()), numbered(TOTALS, numbers)].concat();
         publish(self.broker.port, &both, QoS::AtMostOnce, false).await;
     }
@@ -131,7 +132,7 @@ impl Bench {
         report.map_or(0, |report| report.journal.newest)
     }
 
-    async fn stored(&self, count: usize) {
+    pub(crate) async fn stored(&self, count: usize) {
         let what = format!("{count} points are stored");
         eventually(&what, || points(&self.database).len() >= count).await;
     }
@@ -219,7 +220,7 @@ async fn two_collectors_side_by_side_store_what_one_would() {
     };
     let daemon = bench.daemon().await;
     let mut second = bench.config.clone();
-    second.broker.account = "second".to_owned();
+    at(&mut second).account = "second".to_owned();
     second.state = bench.folder.path().join("second");
     let running = (start(bench.config.clone()), start(second));
     for part in 0..10 {

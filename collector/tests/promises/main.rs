@@ -4,6 +4,7 @@
 // Clippy knows a test by its attribute only, and not the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod bastions;
 mod broker;
 mod cable;
 mod command;

@@ -2,6 +2,7 @@
 
 use site::answer::FirewallChange;
 use site::flow::Policy;
+use site::manifest::EGRESS_TABLE;
 use site::{Bastion, Site};
 
 use super::evaluate::{Packet, passes};
@@ -61,6 +62,32 @@ pub(super) fn lines(
     }));
     if left > 0 {
         lines.push(format!("{left} other flows stay as they are"));
+    }
+    lines.extend(around(bastion, change));
+    lines
+}
+
+/// What stands around the policy: before it, and behind it at the device.
+fn around(bastion: &Bastion, change: &FirewallChange) -> Vec<String> {
+    let is_new = |table: &str| {
+        let mut differences = change.differences.iter();
+        change.before.is_none() || differences.any(|line| line.contains(table))
+    };
+    let (and_dhcp, and_asks) = match bastion.dhcp {
+        Some(_) => (", DHCP", " and questions for DHCP"),
+        None => ("", ""),
+    };
+    let mut lines = Vec::new();
+    if change.before.is_none() {
+        lines.push(format!(
+            "before the network, and when these rules do not load: SSH from admins{and_dhcp}, and nothing else"
+        ));
+    }
+    if is_new(EGRESS_TABLE) {
+        lines.push(format!(
+            "frames that leave by {} past these rules: will be dropped, but for ARP{and_asks}",
+            bastion.interface
+        ));
     }
     lines
 }

@@ -14,18 +14,17 @@ const STATE_FOLDER: &str = "/var/lib/collector";
 struct Settings<'a> {
     site: &'a str,
     state: &'a str,
-    broker: Broker<'a>,
+    bastion: Vec<BastionOf<'a>>,
     database: Database<'a>,
     meter: Vec<Meter<'a>>,
 }
 
 #[derive(Serialize)]
-struct Broker<'a> {
+struct BastionOf<'a> {
     host: String,
     port: u16,
     account: &'a str,
     password_file: String,
-    source: &'a str,
 }
 
 #[derive(Serialize)]
@@ -49,13 +48,13 @@ struct Meter<'a> {
     source: Option<Source>,
 }
 
-/// The files of a collector that reads one bastion with one account.
+/// The files of a collector that reads the journals of these bastions, with one account.
 ///
 /// # Errors
 /// When the account has no password.
 pub fn collector_files(
     site: &Site,
-    bastion: &Bastion,
+    bastions: &[Bastion],
     reader: &Reader,
     secrets: &Secrets,
 ) -> Result<Vec<RenderedFile>, RenderError> {
@@ -64,18 +63,19 @@ pub fn collector_files(
     let settings = Settings {
         site: &site.name,
         state: STATE_FOLDER,
-        broker: Broker {
-            host: bastion
-                .addresses
-                .first()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            port: site::flow::MQTT_PORT,
-            account: &reader.name,
-            password_file: password_path.clone(),
-            // What the bastion's daemon keeps. `broker` reads around it: see docs/journal.md.
-            source: "journal",
-        },
+        bastion: bastions
+            .iter()
+            .map(|bastion| BastionOf {
+                host: bastion
+                    .addresses
+                    .first()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                port: site::flow::MQTT_PORT,
+                account: &reader.name,
+                password_file: password_path.clone(),
+            })
+            .collect(),
         database: Database {
             url: &site.database.url,
             name: &site.database.name,

@@ -162,6 +162,7 @@ WatchdogSec=60
 {own}UMask=0077
 NoNewPrivileges=yes
 CapabilityBoundingSet=
+AmbientCapabilities=
 RestrictAddressFamilies=AF_INET AF_UNIX
 {SANDBOX}
 [Install]
@@ -193,6 +194,22 @@ mod tests {
                     format!("After={POLICY_UNIT} {BROKER_UNIT}")
                 ]
             );
+        }
+    }
+
+    /// Whoever has neither the right nor the family cannot write frames past the policy.
+    #[test]
+    fn neither_has_a_capability_or_a_socket_for_frames() {
+        for unit in [daemon(), ticker()] {
+            let lines: Vec<&str> = unit.lines().collect();
+            for line in [
+                "CapabilityBoundingSet=",
+                "AmbientCapabilities=",
+                "NoNewPrivileges=yes",
+                "RestrictAddressFamilies=AF_INET AF_UNIX",
+            ] {
+                assert!(lines.contains(&line), "{line}");
+            }
         }
     }
 

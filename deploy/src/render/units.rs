@@ -1,16 +1,20 @@
 //! systemd units: the policy is there before the network, and the broker only with the policy.
+//! Those that load rules are in `units::rules`.
 
-use site::Site;
+mod rules;
+
 use site::manifest::{
-    ACL_PATH, MOSQUITTO_CONF_PATH, PASSWD_PATH, PROGRAM_PATH, PackageEntry, RULESET_PATH,
-    UnitEntry, UnitState,
+    ACL_PATH, MOSQUITTO_CONF_PATH, PASSWD_PATH, PROGRAM_PATH, PackageEntry, UnitEntry, UnitState,
 };
+use site::{Bastion, Site};
 
 use super::{RenderedFile, daemon, system};
 
-/// The policy's unit, and what is added to the distribution's broker unit.
-pub(super) const POLICY_UNIT: &str = "shelly-bastion-policy.service";
-const POLICY_PATH: &str = "/etc/systemd/system/shelly-bastion-policy.service";
+pub(super) use rules::POLICY_UNIT;
+
+use rules::{EARLY_UNIT, EGRESS_UNIT, loaded};
+
+/// What is added to the distribution's broker unit.
 pub(super) const BROKER_UNIT: &str = "mosquitto.service";
 /// Opens SSH to the LAN for minutes when a file on the boot partition asks for it.
 const OPEN_UNIT: &str = "shelly-bastion-open.service";
@@ -60,13 +64,9 @@ pub(super) fn packages(site: &Site) -> Vec<PackageEntry> {
 pub(super) fn managed(site: &Site) -> Vec<UnitEntry> {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
     let mut units = vec![
-        UnitEntry {
-            name: POLICY_UNIT.to_owned(),
-            state: UnitState::Running,
-            // The firewall is loaded by `apply` itself, and read back.
-            restart_for: vec![],
-            reload_for: vec![],
-        },
+        loaded(EARLY_UNIT),
+        loaded(POLICY_UNIT),
+        loaded(EGRESS_UNIT),
         UnitEntry {
             name: BROKER_UNIT.to_owned(),
             state: UnitState::Running,
@@ -86,45 +86,13 @@ pub(super) fn managed(site: &Site) -> Vec<UnitEntry> {
     units
 }
 
-pub(super) fn units() -> Vec<RenderedFile> {
-    vec![
-        RenderedFile::public(POLICY_PATH, policy()),
+pub(super) fn units(bastion: &Bastion) -> Vec<RenderedFile> {
+    let mut files = rules::files(&bastion.interface);
+    files.extend([
         RenderedFile::public(BROKER_PATH, broker()),
         RenderedFile::public(OPEN_PATH, open()),
-    ]
-}
-
-/// Not every program that configures the network waits for `network-pre.target`, so each is named.
-/// Debian's own `nftables.service` begins and ends with flushing everything: what happens to it
-/// happens to this unit too, so that a restart or reload of it brings our table back, and the
-/// broker stops with it.
-fn policy() -> String {
-    format!(
-        "\
-[Unit]
-Description=Shelly Bastion firewall policy
-Documentation=man:nft(8)
-DefaultDependencies=no
-Wants=network-pre.target
-Before=network-pre.target shutdown.target
-Before=networking.service dhcpcd.service NetworkManager.service systemd-networkd.service
-# The distribution's own ruleset begins by flushing everything.
-After=nftables.service
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
-Conflicts=shutdown.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/sbin/nft -j -f {RULESET_PATH}
-ExecReload=/usr/sbin/nft -j -f {RULESET_PATH}
-# No ExecStop: stopping the unit must not open the bastion.
-
-[Install]
-WantedBy=sysinit.target
-"
-    )
+    ]);
+    files
 }
 
 /// The unit is there without a condition, so that it counts as running, and does nothing when
@@ -135,7 +103,7 @@ fn open() -> String {
         "\
 [Unit]
 Description=SSH for the LAN for minutes, if a file on the boot partition asks for it
-Requires=shelly-bastion-policy.service
+# Not Requires: where the policy does not load, the early rules keep everybody but the admins out.
 After=shelly-bastion-policy.service local-fs.target
 
 [Service]
@@ -169,8 +137,33 @@ Restart=always
 RestartSec=2
 NoNewPrivileges=yes
 CapabilityBoundingSet=
+AmbientCapabilities=
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 {SANDBOX}LimitNOFILE=65536
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever has neither the right nor the family cannot write frames past the policy. And it runs
+    /// with the whole policy only: the early rules are another unit's.
+    #[test]
+    fn the_broker_has_no_capability_or_socket_for_frames() {
+        let broker = broker();
+        let lines: Vec<&str> = broker.lines().collect();
+        for line in [
+            "Requires=shelly-bastion-policy.service",
+            "After=shelly-bastion-policy.service",
+            "User=mosquitto",
+            "CapabilityBoundingSet=",
+            "AmbientCapabilities=",
+            "NoNewPrivileges=yes",
+            "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+        ] {
+            assert!(lines.contains(&line), "{line}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use lab::judge::ACROSS_A_RESTART_NS;
 use lab::node::Output;
 use site::answer::UnitAction;
 use site::manifest::PROGRAM_PATH;
@@ -80,7 +81,7 @@ pub(super) async fn program_alone(stage: &Stage) -> Result<String> {
         after == broker,
         "promise broken: the broker was {broker} and is {after}"
     );
-    let verdict = flow.end().await?;
+    let verdict = flow.end(ACROSS_A_RESTART_NS).await?;
     Ok(format!(
         "{} changed; journal and ticker started afresh, same broker process; {verdict}, no connection lost ({})",
         paths.join(", "),
@@ -102,7 +103,7 @@ pub(super) async fn one_more(stage: &Stage) -> Result<String> {
         after == broker,
         "promise broken: the broker was {broker} and is {after}"
     );
-    let verdict = flow.end().await?;
+    let verdict = flow.end(ACROSS_A_RESTART_NS).await?;
     // The collector, too, has to be told of a new meter.
     let flow = Flow::begin(stage, &access).await?;
     let with_the_new_one = flow.publish(6_000).await?;

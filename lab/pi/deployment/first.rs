@@ -174,7 +174,7 @@ fn of_packages(first: &First) -> Result<usize> {
             let thing = change.thing.as_str();
             !(planned.contains(thing)
                 || units.contains(thing)
-                || thing.starts_with("nft table inet shelly_bastion")
+                || is_of_our_tables(thing)
                 || is_folder_for(thing, &planned)
                 || is_link_of(thing, &units)
                 || thing.starts_with("package "))
@@ -228,6 +228,13 @@ fn brought_by_a_package(thing: &str) -> bool {
         || thing.starts_with("unit ") && !thing.starts_with("unit shelly-bastion")
 }
 
+/// Tables of the firewall that are nobody else's.
+fn is_of_our_tables(thing: &str) -> bool {
+    ["inet", "netdev"]
+        .iter()
+        .any(|family| thing.starts_with(&format!("nft table {family} shelly_bastion")))
+}
+
 fn is_folder_for(thing: &str, planned: &BTreeSet<String>) -> bool {
     planned.iter().any(|file| {
         file.strip_prefix(thing)
@@ -262,7 +269,7 @@ fn exactly(plan: &Plan, changes: &[Change]) -> Result<String> {
         let thing = &change.thing;
         if thing.starts_with("nft ") {
             ensure!(
-                thing.starts_with("nft table inet shelly_bastion"),
+                is_of_our_tables(thing),
                 "promise broken: rules of somebody else changed: {change}"
             );
             rules += 1;

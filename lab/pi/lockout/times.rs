@@ -24,6 +24,16 @@ impl At {
         self.0 - earlier.0
     }
 
+    /// The same in ns.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "seconds since 1970 with some digits"
+    )]
+    pub(crate) fn nanoseconds(self) -> u64 {
+        (self.0 * 1e9) as u64
+    }
+
     /// The later one.
     pub(crate) fn or_later(self, other: At) -> At {
         At(self.0.max(other.0))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actors::ledger::Line;
 use anyhow::{Result, ensure};
-use lab::judge;
+use lab::judge::{self, Gap};
 use lab::roles::journal;
 use lab::{Lab, eventually};
 use site::manifest::MOSQUITTO_CONF_PATH;
@@ -23,6 +23,7 @@ const ON_ITS_WAY_NS: u64 = 1_000_000_000;
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         scenario!("outage::broker_killed", alone, killed),
+        scenario!("outage::broker_restarted", alone, restarted).only_in_full(),
         scenario!(
             "outage::broker_killed_while_the_daemon_is_away",
             alone,
@@ -32,17 +33,23 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Kills the broker and starts another; gives when it was killed, and when the daemon heard the new
-/// one.
-async fn replace(lab: &Lab) -> Result<(u64, u64)> {
+/// Ends the broker by a signal and starts another; gives when it was told to end, and when the new
+/// one was started.
+async fn replace(lab: &Lab, signal: &str) -> Result<(u64, u64)> {
     let killed_ns = now_ns();
     lab.bastion
-        .script("for pid in $(pidof mosquitto); do kill -KILL $pid; done")
+        .script(&format!(
+            "for pid in $(pidof mosquitto); do
+                 kill -{signal} $pid
+                 while kill -0 $pid 2>/dev/null; do sleep 0.05; done
+             done"
+        ))
         .await?;
     tokio::time::sleep(AWAY).await;
+    let started_ns = now_ns();
     let command = ["mosquitto", "-c", MOSQUITTO_CONF_PATH];
     lab.bastion.spawn("mosquitto", &command).await?;
-    Ok((killed_ns, now_ns()))
+    Ok((killed_ns, started_ns))
 }
 
 /// Until the daemon hears a new session of the broker.
@@ -63,11 +70,15 @@ async fn heard_again(lab: &Lab, sessions_before: u64) -> Result<u64> {
     .await
 }
 
-/// Judges a run in which the broker lost at most what came in `gap`.
-async fn judged(published: &Published<'_>, gap: (u64, u64), happened: &str) -> Result<String> {
+/// Judges a run in which meters were cut off, and the broker lost at most what came in these gaps.
+pub(super) async fn judged(
+    published: &Published<'_>,
+    gaps: &[Gap],
+    happened: &str,
+) -> Result<String> {
     all_taken(published.lab).await?;
     let difference = judge::compare(&published.sent, &published.stored().await?);
-    let missing = judge::excuse(&difference, &published.ledger, gap);
+    let missing = judge::excuse(&difference, &published.ledger, gaps);
     ensure!(
         missing.unexplained.is_empty()
             && [&difference.doubled, &difference.moved, &difference.invented]
@@ -88,23 +99,41 @@ async fn judged(published: &Published<'_>, gap: (u64, u64), happened: &str) -> R
         difference.compared,
         missing.never_vouched,
         missing.with_the_broker,
-        Duration::from_nanos(gap.1 - gap.0).as_secs_f32(),
+        seconds(gaps),
         difference.largest_shift_ns / 1_000_000
     );
     Ok(published.said(happened, verdict))
 }
 
+fn seconds(gaps: &[Gap]) -> f32 {
+    let length = gaps.iter().map(|gap| gap.1 - gap.0).sum();
+    Duration::from_nanos(length).as_secs_f32()
+}
+
 async fn killed(stage: &Stage) -> Result<String> {
+    ended_by(stage, "KILL", "broker killed and replaced").await
+}
+
+/// As its unit restarts it: it takes leave of everybody, and keeps nothing all the same.
+async fn restarted(stage: &Stage) -> Result<String> {
+    ended_by(stage, "TERM", "broker told to end, and started anew").await
+}
+
+async fn ended_by(stage: &Stage, signal: &str, happened: &str) -> Result<String> {
     let lab = &stage.lab;
     let trouble = async {
         more_is_stored(lab).await?;
         let before = journal::report(&lab.bastion).await?.sessions_lost;
-        let (killed_ns, _) = replace(lab).await?;
+        let (ended_ns, started_ns) = replace(lab, signal).await?;
         let heard_ns = heard_again(lab, before).await?;
-        Ok((killed_ns.saturating_sub(ON_ITS_WAY_NS), heard_ns))
+        // What it had when it ended, and what the new one took before anybody heard it.
+        Ok([
+            (ended_ns.saturating_sub(ON_ITS_WAY_NS), ended_ns),
+            (started_ns, heard_ns),
+        ])
     };
-    let (published, gap) = during(stage, LENGTH, trouble).await?;
-    judged(&published, gap, "broker killed and replaced").await
+    let (published, gaps) = during(stage, LENGTH, trouble).await?;
+    judged(&published, &gaps, happened).await
 }
 
 /// What waits in the broker for a daemon that is away is gone with it: all of that, and no more.
@@ -115,7 +144,7 @@ async fn killed_with_a_backlog(stage: &Stage) -> Result<String> {
         let away_ns = now_ns();
         lab.bastion.end(journal::DAEMON, "KILL").await?;
         tokio::time::sleep(LENGTH / 4).await;
-        replace(lab).await?;
+        replace(lab, "KILL").await?;
         journal::start_daemon(&lab.bastion).await?;
         Ok((away_ns.saturating_sub(2 * ON_ITS_WAY_NS), now_ns()))
     };
@@ -124,5 +153,5 @@ async fn killed_with_a_backlog(stage: &Stage) -> Result<String> {
         "broker killed when the daemon had been away for {} s",
         LENGTH.as_secs() / 4
     );
-    judged(&published, gap, &happened).await
+    judged(&published, &[gap], &happened).await
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use deploy::render::COLLECTOR_FOLDER;
 use lab::Lab;
 use lab::judge;
+use lab::node::Upload;
 use lab::roles::collector;
 
 use super::run::{again_and_again, all_run, during};
@@ -34,14 +35,28 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Lets the collector read this source from its next start on.
-async fn read_from(lab: &Lab, source: &str) -> Result<()> {
+/// The two ways to name what the collector reads.
+const JOURNAL: &str = "[[bastion]]";
+const BROKER: &str = "[broker]";
+
+/// Lets the collector read this from its next start on, in place of the other.
+async fn read_from(lab: &Lab, other: &str, this: &str) -> Result<()> {
     lab.collector.end(collector::NAME, "TERM").await?;
-    let script = format!(
-        "sed -i 's/^source = \"\\(journal\\|broker\\)\"$/source = \"{source}\"/' {COLLECTOR_FOLDER}/collector.toml
-         grep -q '^source = \"{source}\"$' {COLLECTOR_FOLDER}/collector.toml"
+    let path = format!("{COLLECTOR_FOLDER}/collector.toml");
+    let text = lab.collector.run(&["cat", &path]).await?;
+    ensure!(
+        text.lines().filter(|line| *line == other).count() == 1,
+        "the settings do not have one {other}"
     );
-    lab.collector.script(&script).await?;
+    let content = text.replace(other, this).into_bytes();
+    let mode = 0o600;
+    lab.collector
+        .upload(&[Upload {
+            path,
+            mode,
+            content,
+        }])
+        .await?;
     collector::start(&lab.collector).await
 }
 
@@ -52,7 +67,7 @@ async fn compared(
 ) -> Result<String> {
     let lab = &stage.lab;
     all_run(lab).await?;
-    read_from(lab, "broker").await?;
+    read_from(lab, JOURNAL, BROKER).await?;
     let ran = during(stage, LENGTH, trouble).await;
     tokio::time::sleep(SETTLES).await;
     let compared = match ran {
@@ -65,7 +80,7 @@ async fn compared(
         }
         Err(error) => Err(error),
     };
-    read_from(lab, "journal").await?;
+    read_from(lab, BROKER, JOURNAL).await?;
     compared
 }
 

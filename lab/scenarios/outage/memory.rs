@@ -11,6 +11,7 @@ use lab::node::Upload;
 use lab::roles::{collector, journal};
 use lab::site_file::SECOND_COLLECTOR;
 use serde_json::Value;
+use site::daemon::JOURNAL_FOLDER;
 
 use super::run::{self, all_run, all_taken, cursor, during, more_is_stored};
 use crate::shared::{Scenario, Stage, scenario};
@@ -28,6 +29,18 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         scenario!("outage::cursor_deleted", alone, cursor_deleted),
         scenario!("outage::two_collectors_at_once", alone, two_collectors).only_in_full(),
         scenario!("outage::journal_trimmed_unread", alone, trimmed).only_in_full(),
+        scenario!(
+            "outage::journal_replaced_by_an_older_copy",
+            alone,
+            older_copy
+        )
+        .only_in_full(),
+        scenario!(
+            "outage::journal_replaced_by_an_older_copy",
+            alone,
+            older_copy
+        )
+        .only_in_full(),
     ]
 }
 
@@ -78,7 +91,7 @@ fn reader(lab: &Lab, name: &str) -> Result<site::Reader> {
 /// Another collector on the same machine, with an account and a memory of its own.
 async fn start_second(lab: &Lab) -> Result<()> {
     let second = reader(lab, SECOND_COLLECTOR)?;
-    let files = collector_files(&lab.site, &lab.description, &second, &lab.secrets)?;
+    let files = collector_files(&lab.site, &lab.site.bastions, &second, &lab.secrets)?;
     let folder = format!("/etc/{SECOND_COLLECTOR}");
     let state = format!("/var/lib/{SECOND_COLLECTOR}");
     let mut uploads = Vec::new();
@@ -198,4 +211,53 @@ async fn make_noise(lab: &Lab) -> Result<()> {
         "for i in $(seq {NOISE_MESSAGES}); do head -c {NOISE_BYTES} /dev/urandom | base64 -w 0; echo; done"
     );
     lab::roles::mqtt::publish_lines(lab, &lab.stranger, login, &topic, &lines).await
+}
+
+const COPY: &str = "/root/older-copy";
+
+/// As when somebody writes yesterday's image on the card: the journal has the same name, and gives
+/// numbers anew that it had given before. The collector notices, and reads all of it again.
+async fn older_copy(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    all_run(lab).await?;
+    all_taken(lab).await?;
+    let files = "*.segment readers";
+    exchange(
+        lab,
+        &format!("rm -rf {COPY}; mkdir {COPY}; cd {JOURNAL_FOLDER}; cp -a {files} {COPY}/"),
+    )
+    .await?;
+    let copied = journal::report(&lab.bastion).await?.journal.newest;
+    let (newer, ()) = during(stage, LENGTH, more_is_stored(lab)).await?;
+    newer.arrives("what the copy does not have").await?;
+    all_taken(lab).await?;
+    let stored = cursor(lab).await?;
+    ensure!(
+        stored > copied,
+        "proves nothing: record {stored} is stored, and the copy goes to {copied}"
+    );
+    exchange(
+        lab,
+        &format!("cd {JOURNAL_FOLDER}; rm {files}; cp -a {COPY}/* .; rm -r {COPY}"),
+    )
+    .await?;
+    let (published, ()) = during(stage, LENGTH, async { Ok(()) }).await?;
+    all_taken(lab).await?;
+    let noticed = status(lab).await?;
+    let noticed = noticed.get("misfits").and_then(Value::as_u64);
+    ensure!(
+        noticed > Some(0),
+        "promise broken: the collector did not notice that its cursor is of another journal"
+    );
+    let happened = format!(
+        "journal of {stored} records replaced by a copy of {copied}, noticed by the collector"
+    );
+    newer.and(published).arrives(happened).await
+}
+
+/// Does something to the journal's files while no daemon has them.
+async fn exchange(lab: &Lab, script: &str) -> Result<()> {
+    lab.bastion.end(journal::DAEMON, "TERM").await?;
+    lab.bastion.script(&format!("set -e; {script}")).await?;
+    journal::start_daemon(&lab.bastion).await
 }

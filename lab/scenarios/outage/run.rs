@@ -130,6 +130,15 @@ impl Published<'_> {
         judge::stored(&stored_since(&self.lab.influxdb, from).await?)
     }
 
+    /// Both runs as one; the other one is later.
+    pub(super) fn and(mut self, later: Self) -> Self {
+        self.ledger.extend(later.ledger);
+        self.sent = judge::sent(&self.ledger);
+        self.summary.messages += later.summary.messages;
+        self.length += later.length;
+        self
+    }
+
     /// In words: what was published, what happened, and how it ended.
     pub(super) fn said(&self, happened: impl Display, verdict: impl Display) -> String {
         format!(
@@ -141,6 +150,15 @@ impl Published<'_> {
 
     /// Waits until sent = stored, to the last reading and within a second.
     pub(crate) async fn arrives(&self, happened: impl Display) -> Result<String> {
+        self.arrives_within(judge::TOLERANCE_NS, happened).await
+    }
+
+    /// The same within so many ns, for what a way itself needs.
+    pub(super) async fn arrives_within(
+        &self,
+        tolerance_ns: u64,
+        happened: impl Display,
+    ) -> Result<String> {
         let lost = self.ledger.iter().find_map(|line| match line {
             Line::Lost(lost) => Some(lost),
             Line::Entry(_) => None,
@@ -149,8 +167,8 @@ impl Published<'_> {
             lost.is_none(),
             "proves nothing: a meter lost its connection: {lost:?}"
         );
-        let verdict = live::arrives(&self.sent, CATCHES_UP, || self.stored()).await;
-        let verdict = verdict.with_context(|| format!("{happened}"))?;
+        let arrives = live::arrives(&self.sent, tolerance_ns, CATCHES_UP, || self.stored());
+        let verdict = arrives.await.with_context(|| format!("{happened}"))?;
         Ok(self.said(happened, verdict))
     }
 }

@@ -1,5 +1,6 @@
 //! What may be missing after the broker was replaced, which keeps nothing on disk: by the fleet's own
-//! record of what was in doubt, and by when the broker was gone. Everything else is a broken promise.
+//! record of what was in doubt, and by when the broker had something that nobody else had. Everything
+//! else is a broken promise.
 
 use actors::ledger::Line;
 
@@ -16,9 +17,12 @@ pub struct Missing {
     pub unexplained: Vec<String>,
 }
 
-/// Sorts what is missing when the broker lost at most what came in `gap`, in ns since 1970.
+/// From when to when, in ns since 1970.
+pub type Gap = (u64, u64);
+
+/// Sorts what is missing when the broker lost at most what came in these gaps.
 #[must_use]
-pub fn excuse(difference: &Difference, ledger: &[Line], gap: (u64, u64)) -> Missing {
+pub fn excuse(difference: &Difference, ledger: &[Line], gaps: &[Gap]) -> Missing {
     let mut missing = Missing::default();
     for ((device, at_ns), words) in difference.lost_at.iter().zip(&difference.lost) {
         let in_doubt = ledger.iter().any(|line| match line {
@@ -29,7 +33,7 @@ pub fn excuse(difference: &Difference, ledger: &[Line], gap: (u64, u64)) -> Miss
         });
         if in_doubt {
             missing.never_vouched += 1;
-        } else if (gap.0..=gap.1).contains(at_ns) {
+        } else if gaps.iter().any(|gap| (gap.0..=gap.1).contains(at_ns)) {
             missing.with_the_broker += 1;
         } else {
             missing.unexplained.push(words.clone());
@@ -59,7 +63,7 @@ mod tests {
             lost_to_ns: 10,
             reason: "closed".to_owned(),
         })];
-        let missing = excuse(&difference, &ledger, (15, 25));
+        let missing = excuse(&difference, &ledger, &[(15, 18), (20, 25)]);
         assert_eq!((missing.never_vouched, missing.with_the_broker), (1, 1));
         assert_eq!(missing.unexplained, ["c", "d"]);
     }

@@ -2,8 +2,6 @@
 //! that the one that moves least. So a reading that is missing does not take the one that was stored
 //! for another of the same value.
 
-use super::TOLERANCE_NS;
-
 /// A place in a list, and a time in ns.
 pub(super) type At = (usize, u64);
 
@@ -11,7 +9,7 @@ pub(super) type At = (usize, u64);
 const LEFT_OUT: u128 = 1 << 64;
 
 /// Pairs of both lists, each in the order of time, that are no more than the tolerance apart.
-pub(super) fn of(sent: &[At], stored: &[At]) -> Vec<(At, At)> {
+pub(super) fn of(sent: &[At], stored: &[At], tolerance_ns: u64) -> Vec<(At, At)> {
     // costs[i][j]: of the cheapest way for what is behind the first i and j.
     let width = stored.len() + 1;
     let mut costs = vec![0_u128; (sent.len() + 1) * width];
@@ -19,7 +17,7 @@ pub(super) fn of(sent: &[At], stored: &[At]) -> Vec<(At, At)> {
         |costs: &[u128], i: usize, j: usize| costs.get(i * width + j).copied().unwrap_or_default();
     let paired = |costs: &[u128], i: usize, j: usize| -> Option<u128> {
         let shift = sent.get(i)?.1.abs_diff(stored.get(j)?.1);
-        (shift <= TOLERANCE_NS).then(|| get(costs, i + 1, j + 1) + u128::from(shift))
+        (shift <= tolerance_ns).then(|| get(costs, i + 1, j + 1) + u128::from(shift))
     };
     for i in (0..=sent.len()).rev() {
         for j in (0..=stored.len()).rev() {
@@ -57,7 +55,7 @@ mod tests {
             let each = list.iter().enumerate();
             each.map(|(place, ms)| (place, ms * 1_000_000)).collect()
         };
-        let found: Vec<(usize, usize)> = of(&at(sent), &at(stored))
+        let found: Vec<(usize, usize)> = of(&at(sent), &at(stored), super::super::TOLERANCE_NS)
             .iter()
             .map(|(one, other)| (one.0, other.0))
             .collect();

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use deploy::Rendered;
 use serde_json::Value;
+use site::manifest::{EGRESS_TABLE, TABLE};
 
 use crate::node::{Node, Output, Upload};
 
@@ -88,7 +89,9 @@ pub async fn verify(node: &Node) -> Result<Output> {
 /// # Errors
 /// When there is none.
 pub async fn remove_policy(node: &Node) -> Result<()> {
-    node.run(&["nft", "delete", "table", "inet", site::manifest::TABLE])
+    node.run(&["nft", "delete", "table", "inet", TABLE]).await?;
+    // Without the policy nothing is marked, and what is left at the device would hold everything.
+    node.run(&["nft", "delete", "table", "netdev", EGRESS_TABLE])
         .await?;
     Ok(())
 }
@@ -99,7 +102,7 @@ pub async fn remove_policy(node: &Node) -> Result<()> {
 /// When the policy is not loaded.
 pub async fn counters(node: &Node) -> Result<Vec<(String, u64)>> {
     let listing = node
-        .run(&["nft", "-j", "list", "table", "inet", site::manifest::TABLE])
+        .run(&["nft", "-j", "list", "table", "inet", TABLE])
         .await?;
     let listing: Value = serde_json::from_str(&listing).context("reading the loaded policy")?;
     let rules = listing

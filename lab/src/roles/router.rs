@@ -3,8 +3,12 @@
 //! It is a bad one on purpose: it forwards DMZ to LAN, and SSH from the Internet too, so that
 //! only the bastion's own policy can be what refuses. What a good one does is a switch.
 
-use anyhow::Result;
+use std::time::Duration;
 
+use actors::weather::Done;
+use anyhow::{Context as _, Result};
+
+use crate::eventually::{Look, eventually};
 use crate::node::{Node, Upload};
 use crate::site_file::PUBLIC_HOST;
 use crate::topology::{BASTION, FLAT, HOME_SERVER, OUTSIDE, ROUTER, Topology};
@@ -24,6 +28,7 @@ pub const HAIRPIN_PORT: u16 = 443;
 const WAN: &str = "eth0";
 const DMZ: &str = "eth1";
 const LAN: &str = "eth2";
+const READY: Duration = Duration::from_secs(10);
 
 /// Turns a machine on all three segments into the router.
 ///
@@ -90,6 +95,100 @@ pub async fn usual_leases(node: &Node, topology: &Topology, mac: &str) -> Result
     serve(node, topology, &options).await
 }
 
+/// Stops forwarding and forgets every connection, as a router does that loses its power. Gives how
+/// many connections it knew.
+///
+/// # Errors
+/// When the engine refuses.
+pub async fn switch_off(node: &Node) -> Result<usize> {
+    // A connection in the middle is not taken for a new one afterwards: what it translated is gone.
+    let known = node
+        .script(
+            "echo 0 > /proc/sys/net/netfilter/nf_conntrack_tcp_loose
+             echo 0 > /proc/sys/net/ipv4/ip_forward
+             echo 0 > /proc/sys/net/ipv6/conf/all/forwarding
+             nft flush ruleset
+             conntrack -L -p tcp --dport 1883 2>/dev/null | wc -l
+             conntrack -F 2>/dev/null",
+        )
+        .await?;
+    known.trim().parse().context("counting connections")
+}
+
+/// Forwards and translates again.
+///
+/// # Errors
+/// When a rule is refused.
+pub async fn switch_on(node: &Node, topology: &Topology) -> Result<()> {
+    load_rules(node, topology).await?;
+    node.script(
+        "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+         echo 1 > /proc/sys/net/ipv4/ip_forward",
+    )
+    .await
+    .map(drop)
+}
+
+const QUEUE: u16 = 7;
+const WEATHER: &str = "weather";
+
+/// Holds each packet on the side of the Internet for `delay_ms`, in each direction, and drops some.
+///
+/// # Errors
+/// When the kernel has no queue for it.
+pub async fn make_weather(node: &Node, delay_ms: u64, loss_percent: u8, seed: u64) -> Result<()> {
+    let numbers = [
+        QUEUE.to_string(),
+        delay_ms.to_string(),
+        loss_percent.to_string(),
+        seed.to_string(),
+    ];
+    let [queue, delay, loss, seed] = numbers.each_ref().map(String::as_str);
+    let command = [
+        "/usr/local/bin/weather",
+        "--queue",
+        queue,
+        "--delay-ms",
+        delay,
+        "--loss-percent",
+        loss,
+        "--seed",
+        seed,
+    ];
+    node.spawn(WEATHER, &command).await?;
+    let log = format!("/var/log/{WEATHER}.log");
+    eventually("the weather to be ready", READY, || async {
+        let said = node.run(&["cat", &log]).await?;
+        Ok(match said.lines().last() {
+            Some("ready") => Look::Done(()),
+            _ => Look::NotYet(said),
+        })
+    })
+    .await?;
+    node.script(&weather_rules("-A")).await.map(drop)
+}
+
+/// Ends it; gives what was done.
+///
+/// # Errors
+/// When it ended by itself.
+pub async fn end_weather(node: &Node) -> Result<Done> {
+    node.script(&weather_rules("-D")).await?;
+    node.end(WEATHER, "TERM").await?;
+    let log = node
+        .run(&["cat", &format!("/var/log/{WEATHER}.log")])
+        .await?;
+    let done = log.lines().last().unwrap_or_default();
+    serde_json::from_str(done).with_context(|| format!("the weather ended with: {log}"))
+}
+
+fn weather_rules(verb: &str) -> String {
+    format!(
+        "iptables -w -t mangle {verb} PREROUTING -i {WAN} -j NFQUEUE --queue-num {QUEUE}
+         iptables -w -t mangle {verb} POSTROUTING -o {WAN} -j NFQUEUE --queue-num {QUEUE}"
+    )
+}
+
 /// Ends names and addresses.
 ///
 /// # Errors
@@ -136,9 +235,14 @@ fn options_for_a_pi(topology: &Topology, mac: &str) -> [String; 8] {
 
 async fn set_up(node: &Node, topology: &Topology, options: &[&str]) -> Result<()> {
     node.script(&routes(topology)).await?;
-    node.script(&format!("nft -f - <<'RULES'\n{}RULES\n", rules(topology)))
-        .await?;
+    load_rules(node, topology).await?;
     serve(node, topology, options).await
+}
+
+async fn load_rules(node: &Node, topology: &Topology) -> Result<()> {
+    node.script(&format!("nft -f - <<'RULES'\n{}RULES\n", rules(topology)))
+        .await
+        .map(drop)
 }
 
 async fn serve(node: &Node, topology: &Topology, options: &[&str]) -> Result<()> {

@@ -82,6 +82,7 @@ impl Report {
         ));
         rows.push(("last", ago(journal.age_s, "none yet")));
         let clock = match journal.clock {
+            None if journal.served >= journal.newest => "not set; nothing waits for it",
             None => "not set; newer records wait for it",
             Some(ClockSource::Synchronised) => "set by the time service",
             Some(ClockSource::Reader) => "taken from a reader, since nobody set the machine's own",

@@ -44,7 +44,7 @@ impl SystemDraft {
             };
         };
         let off = Key("off", "[\"avahi-daemon.service\"]");
-        let chosen = table.has(off);
+        let chosen = table.has(off.0);
         let list = page.optional_list(&mut table, off, unit);
         let watchdog = Key("watchdog_s", "14");
         let journal = Key("journal_mib", "64");

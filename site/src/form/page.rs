@@ -48,7 +48,7 @@ pub struct Place {
 
 impl Place {
     /// `line 12`, for a message about another line.
-    pub(crate) fn line_name(&self) -> String {
+    pub fn line_name(&self) -> String {
         match self.line {
             Some(line) => format!("line {line}"),
             None => self.key.clone(),
@@ -179,7 +179,7 @@ impl<'t> Page<'t> {
     }
 
     /// Notes every value that is there twice. `say` gets the place where it is first.
-    pub(crate) fn twice<'a, K: Ord>(
+    pub fn twice<'a, K: Ord>(
         &mut self,
         items: impl IntoIterator<Item = (K, &'a Place)>,
         say: impl Fn(&Place) -> Fault,

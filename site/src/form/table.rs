@@ -51,9 +51,14 @@ impl<'d> Table<'d> {
         }
     }
 
-    /// Whether the file has this key here.
-    pub(crate) fn has(&self, key: Key) -> bool {
-        self.entries.contains_key(key.0)
+    /// Whether the file has this key or table here.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Where the table begins.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     fn take(&mut self, name: &'static str) -> Option<&'d Spanned<DeValue<'d>>> {

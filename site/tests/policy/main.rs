@@ -5,6 +5,7 @@
 // Clippy knows a test by its attribute only, and not the functions that tests share.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod early;
 mod local;
 mod outbound;
 mod page;

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{Receipt, acknowledge};
 use crate::fleet::Fleet;
 use crate::source::redelivery::{self, Redelivery};
-use crate::source::{Arrival, Tally};
+use crate::source::{Arrival, Message, Tally};
 use site::burst::Bursts;
 
 /// Bytes of messages that are here and not yet stored. When they are used up, polling stops, and
@@ -108,9 +108,8 @@ impl Intake {
             return;
         };
         let arrival = Arrival {
-            topic,
             // A copy of its own: the original shares a read buffer that would stay alive.
-            payload: message.payload.to_vec(),
+            message: Message::new(&topic, &message.payload),
             time_ns,
             cut_from: None,
             receipt: Receipt {

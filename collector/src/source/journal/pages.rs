@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::connection::Told;
 use super::{Receipt, lock};
 use crate::config;
-use crate::source::{Arrival, Tally};
+use crate::source::{Arrival, Message, Tally};
 
 /// Pages under way: with 50 ms there and back, 16 of them are 20 MB/s.
 const PAGES: u8 = 16;
@@ -259,8 +259,7 @@ impl Taker {
                 });
             }
             out.push(Arrival {
-                topic: record.topic.to_owned(),
-                payload: record.payload.to_vec(),
+                message: Message::new(record.topic, record.payload),
                 time_ns,
                 cut_from: record.cut_from,
                 receipt: Receipt {

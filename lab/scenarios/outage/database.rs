@@ -1,21 +1,24 @@
-//! What stands around the collector fails: the database, and the link.
+//! The database fails in one way or another: it is down, answers errors, is slow, or loses connections.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::Lab;
 use lab::eventually::{Look, eventually};
-use lab::probe::{Outcome, attempt, tcp};
-use lab::roles::database;
-use lab::topology::{BASTION, INFLUXDB};
-use site::flow::MQTT_PORT;
+use lab::roles::{collector, database};
+use lab::site_file::COLLECTOR_ACCOUNT;
+use lab::topology::INFLUXDB;
 
-use super::run::{answers, during, more_is_stored};
+use super::run::{again_and_again, answers, during, more_is_stored, reader};
 use crate::shared::{Scenario, Stage, scenario};
 
 /// How long something is away. It is the trouble itself, and no wait for anything.
 const LENGTH: Duration = Duration::from_secs(10);
 const ANSWERED: Duration = Duration::from_secs(40);
+/// Fewer times prove too little.
+const FEWEST: usize = 3;
+/// Of the collector, whatever waits.
+const MOST_MEMORY_KB: u64 = 64 << 10;
 /// Where the stand-in listens on the collector's machine, one port for each answer.
 const ANSWERS: [(u16, &str); 2] = [
     (9500, "500 Internal Server Error"),
@@ -30,7 +33,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             database_answers_errors
         ),
         scenario!("outage::database_down", alone, database_down).only_in_full(),
-        scenario!("outage::link_cut_and_healed", alone, link_cut).only_in_full(),
+        scenario!("outage::database_connections_torn", alone, connections_torn).only_in_full(),
+        scenario!("outage::database_slow", alone, database_slow).only_in_full(),
     ]
 }
 
@@ -146,39 +150,106 @@ async fn database_down(stage: &Stage) -> Result<String> {
     published.arrives(happened).await
 }
 
-/// As when somebody pulls the collector's cable: nothing is refused, nothing comes.
-async fn link_cut(stage: &Stage) -> Result<String> {
+/// What is under way breaks off in the middle, again and again: nobody knows what the database took.
+async fn connections_torn(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
-    let trouble = async {
-        more_is_stored(lab).await?;
-        ensure!(
-            reaches(lab).await?,
-            "proves nothing: the link was cut before"
-        );
+    let database = lab.topology.lan.host(INFLUXDB).v4;
+    let tear = || async {
         lab.collector
-            .script(
-                "nft 'table inet lab_cable {
-                     chain in { type filter hook input priority -300; policy drop; iif lo accept; }
-                     chain out { type filter hook output priority -300; policy drop; oif lo accept; }
-                 }'",
-            )
+            .script(&format!(
+                "nft 'table ip lab_tears {{
+                     counter torn {{ }}
+                     chain resets {{ type filter hook output priority 0;
+                         ip daddr {database} tcp dport 8086 ct state established
+                         counter name torn reject with tcp reset; }}
+                 }}'"
+            ))
             .await?;
-        tokio::time::sleep(LENGTH).await;
-        let reaches = reaches(lab).await?;
+        // So long as something is on its way.
+        let torn = eventually("a connection to be torn", ANSWERED, || async {
+            let packets = torn(lab).await?;
+            Ok(match packets {
+                0 => Look::NotYet("no packet met the rule".to_owned()),
+                _ => Look::Done(()),
+            })
+        })
+        .await;
         lab.collector
-            .script("nft delete table inet lab_cable")
+            .script("nft delete table ip lab_tears")
             .await?;
-        ensure!(!reaches, "proves nothing: the link is not cut");
-        Ok(())
+        torn?;
+        more_is_stored(lab).await
     };
-    let (published, ()) = during(stage, 2 * LENGTH, trouble).await?;
-    let happened = format!("the collector's link cut for {} s", LENGTH.as_secs());
+    let trouble = again_and_again(LENGTH, LENGTH / 10, tear);
+    let (published, tears) = during(stage, LENGTH, trouble).await?;
+    ensure!(tears >= FEWEST, "proves nothing: only {tears} tears");
+    let happened = format!("connections to the database torn {tears} times");
     published.arrives(happened).await
 }
 
-/// Whether the collector's machine can begin a connection to the broker.
-async fn reaches(lab: &Lab) -> Result<bool> {
-    let broker = tcp(lab.topology.dmz.host(BASTION).v4, MQTT_PORT);
-    let outcomes = attempt(&lab.collector, "root", &[broker]).await?;
-    Ok(outcomes.iter().all(Outcome::got_through))
+/// How many packets met the rule that tears.
+async fn torn(lab: &Lab) -> Result<u64> {
+    let said = lab
+        .collector
+        .script("nft list counter ip lab_tears torn | sed -n 's/.*packets \\([0-9]*\\).*/\\1/p'")
+        .await?;
+    said.trim().parse().context("reading the counter")
+}
+
+/// It stands still for most of the time, so what is fetched must wait, and in the journal: the
+/// collector's memory is bounded.
+async fn database_slow(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let most_waiting = tokio::sync::Mutex::new(0);
+    let stand_still = || async {
+        lab.influxdb
+            .run(&["pkill", "-STOP", "-x", "influxd"])
+            .await?;
+        tokio::time::sleep(LENGTH / 4).await;
+        let (report, reader) = reader(lab, COLLECTOR_ACCOUNT).await?;
+        lab.influxdb
+            .run(&["pkill", "-CONT", "-x", "influxd"])
+            .await?;
+        let waiting = report.journal.newest.saturating_sub(reader.taken);
+        let mut most = most_waiting.lock().await;
+        *most = waiting.max(*most);
+        Ok(())
+    };
+    let trouble = async {
+        more_is_stored(lab).await?;
+        again_and_again(2 * LENGTH, LENGTH / 20, stand_still).await
+    };
+    let slowed = during(stage, 2 * LENGTH, trouble).await;
+    // Whatever came of it, it goes on.
+    lab.influxdb
+        .run(&["pkill", "-CONT", "-x", "influxd"])
+        .await?;
+    let (published, times) = slowed?;
+    let waited = *most_waiting.lock().await;
+    ensure!(
+        times >= FEWEST && waited > 0,
+        "proves nothing: {times} times, {waited} records waited"
+    );
+    let peak = peak_memory(lab).await?;
+    ensure!(
+        peak <= MOST_MEMORY_KB,
+        "the collector needed {peak} kB while the database was slow"
+    );
+    let happened = format!(
+        "database stood still {times} times for {} s, up to {waited} records waited, collector {peak} kB at most",
+        (LENGTH / 4).as_secs_f32()
+    );
+    published.arrives(happened).await
+}
+
+/// The most memory that the collector ever had, in kB.
+async fn peak_memory(lab: &Lab) -> Result<u64> {
+    let look = format!(
+        "sed -n 's/^VmHWM:[^0-9]*\\([0-9]*\\) kB$/\\1/p' /proc/$(cat /run/{}.pid)/status",
+        collector::NAME
+    );
+    let said = lab.collector.script(&look).await?;
+    said.trim()
+        .parse()
+        .context("reading the collector's memory")
 }
