@@ -5,6 +5,7 @@
 //! named as such; a report without one check that was made is no pass.
 
 mod accounts;
+mod foreign;
 mod listeners;
 mod mqtt;
 pub(crate) mod network;
@@ -26,6 +27,8 @@ use crate::host::{Host, read_if_present, read_text};
 use crate::{firewall, packages, say, units};
 
 const LISTENERS: &str = "listeners";
+/// As in a container: nobody looks after them there.
+const NO_SYSTEMD: &str = "this machine is not run by systemd";
 
 /// Verifies this machine and prints the report.
 ///
@@ -61,10 +64,14 @@ pub(crate) fn report(host: &Host) -> Report {
     }
     report.add("firewall", ruleset(host));
     report.add("flows", flows(host));
+    foreign::add(host, &mut report);
     let nothing = || "there is no manifest to compare with".to_owned();
     match &manifest {
-        // Nobody looks after units and packages in a container.
-        _ if !host.has_systemd() => {}
+        _ if !host.has_systemd() => {
+            for subject in ["units", "packages"] {
+                report.skip(subject, NO_SYSTEMD);
+            }
+        }
         Err(_) => report.add("units", Err(nothing())),
         Ok(manifest) => {
             add_units(host, manifest, &mut report);
@@ -86,7 +93,7 @@ pub(crate) fn report(host: &Host) -> Report {
 
 /// Whether a part of a finding is about something that the bastion did not bring.
 pub(crate) fn is_foreign(subject: &str, part: &str) -> bool {
-    subject == LISTENERS && listeners::is_foreign(part)
+    foreign::is_about(subject) || subject == LISTENERS && listeners::is_foreign(part)
 }
 
 /// What is wrong, or nothing.

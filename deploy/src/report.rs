@@ -65,11 +65,7 @@ pub fn verdict(report: &Report) -> String {
 /// Whether there were checks, and all of them held.
 #[must_use]
 pub fn all_held(report: &Report) -> bool {
-    !report.checks.is_empty()
-        && report
-            .checks
-            .iter()
-            .all(|check| check.verdict == Verdict::Held)
+    !report.checks.is_empty() && report.checks.iter().all(|check| check.verdict.is_well())
 }
 
 /// The checks that did not hold, one per line.
@@ -78,7 +74,7 @@ pub fn not_held(report: &Report) -> String {
     let lines: Vec<String> = report
         .checks
         .iter()
-        .filter(|check| check.verdict != Verdict::Held)
+        .filter(|check| !check.verdict.is_well())
         .map(|check| {
             let word = match check.verdict {
                 Verdict::Broken => "broken",

@@ -11,6 +11,7 @@ mod limits;
 mod outage;
 mod outbound;
 mod shared;
+mod verifying;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,7 @@ fn all() -> Vec<Scenario> {
         identity::scenarios(),
         guide_defects::scenarios(),
         housekeeping::scenarios(),
+        verifying::scenarios(),
         outage::scenarios(),
     ]
     .into_iter()

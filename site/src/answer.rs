@@ -187,6 +187,17 @@ pub enum Verdict {
     Broken,
     /// Nobody could tell.
     NotChecked,
+    /// This machine has nothing of the kind, so there was nothing to look at: units where no
+    /// systemd runs.
+    Skipped,
+}
+
+impl Verdict {
+    /// Whether there is nothing to do about it.
+    #[must_use]
+    pub fn is_well(self) -> bool {
+        matches!(self, Verdict::Held | Verdict::Skipped)
+    }
 }
 
 /// One check.

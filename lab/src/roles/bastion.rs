@@ -34,6 +34,18 @@ pub async fn install_program(node: &Node, program: Vec<u8>) -> Result<()> {
     .await
 }
 
+/// Takes away the rules with which the container engine turns names over to its own resolver: no
+/// machine of a site has them, and the lab's machines ask the lab's router.
+///
+/// # Errors
+/// When nft refuses.
+pub async fn forget_the_engine(node: &Node) -> Result<()> {
+    let table = "table ip nat";
+    node.script(&format!("nft 'add {table}; delete {table}'"))
+        .await?;
+    Ok(())
+}
+
 /// Starts SSH, as on a Pi that somebody can get at.
 ///
 /// # Errors
