@@ -1,5 +1,6 @@
-//! Compares what is on the machine with what was applied: files, firewall, units, packages,
-//! listeners, accounts, and whether the journal is written.
+//! Compares what is on the machine with what was applied: files, firewall, units and how far they
+//! are shut in, packages, listeners, accounts; tries what must be refused; lists what others have
+//! put into the way of packets; and asks whether the journal is written.
 //!
 //! It changes nothing that a packet or a program could notice. A check that cannot be made is
 //! named as such; a report without one check that was made is no pass.
@@ -9,6 +10,8 @@ mod foreign;
 mod listeners;
 mod mqtt;
 pub(crate) mod network;
+mod probes;
+mod sandbox;
 
 use std::fs;
 use std::process::ExitCode;
@@ -77,6 +80,9 @@ pub(crate) fn report(host: &Host) -> Report {
             add_units(host, manifest, &mut report);
             report.add("packages", lacking(host, manifest));
         }
+    }
+    if let Ok(manifest) = &manifest {
+        sandbox::add(host, manifest, &mut report);
     }
     match &manifest {
         Err(_) => report.add("accounts", Err(nothing())),

@@ -208,3 +208,81 @@ fn inside_other_rules_in_the_path_are_listed_and_judged() {
     assert_eq!(verdict, Verdict::Held, "{detail}");
     println!("{DONE}");
 }
+
+#[test]
+fn probes_show_that_each_user_is_refused() {
+    inside("inside_probes_show_that_each_user_is_refused");
+}
+
+/// The far end of a pair of interfaces answers for nobody, so what is let out finds silence.
+#[test]
+#[ignore = "the inner half of probes_show_that_each_user_is_refused"]
+fn inside_probes_show_that_each_user_is_refused() {
+    if !is_inside() {
+        return;
+    }
+    for words in [
+        "link set lo up",
+        "link add near type veth peer name far",
+        "address add 192.168.2.2/24 dev near",
+        "link set near up",
+        "link set far up",
+        "route add default via 192.168.2.1",
+    ] {
+        let output = Command::new("ip").args(words.split(' ')).output().unwrap();
+        assert!(output.status.success(), "ip {words}: {output:?}");
+    }
+    let root = machine();
+    let folder = root.path().join("run/shelly-bastion-daemon");
+    fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::chown(&folder, Some(64000), Some(64000)).unwrap();
+    let probes = || -> Vec<(String, Verdict)> {
+        let checks = verify(&root, "probe").into_iter();
+        checks.map(|check| (check.subject, check.verdict)).collect()
+    };
+    let all = |broken: &[&str]| -> Vec<(String, Verdict)> {
+        let users = [
+            "root",
+            "nobody",
+            "mosquitto",
+            "_apt",
+            "systemd-timesync",
+            "systemd-resolve",
+            "the daemon",
+        ];
+        let verdict = |user: &&str| match broken.contains(user) {
+            true => Verdict::Broken,
+            false => Verdict::Held,
+        };
+        let each = users
+            .iter()
+            .map(|user| (format!("probe as {user}"), verdict(user)));
+        let counted = "probes are counted by our rules".to_owned();
+        each.chain([(counted, Verdict::Held)]).collect()
+    };
+    assert_eq!(probes(), all(&[]));
+    // A hole for one user, and one for another who has no name here.
+    for (user, name) in [("65534", "nobody"), ("64000", "the daemon")] {
+        nft(&format!(
+            "insert rule inet shelly_bastion output meta skuid {user} accept"
+        ));
+        assert_eq!(probes(), all(&[name]), "{name}");
+        load(&root);
+    }
+    assert_eq!(probes(), all(&[]));
+    // Refused all the same, but not by our rules.
+    nft(
+        "add table inet other; add chain inet other c { type filter hook output priority -5; }; \
+         add rule inet other c oifname near reject with icmpx admin-prohibited",
+    );
+    let mut expected = all(&[]);
+    expected.last_mut().unwrap().1 = Verdict::Broken;
+    assert_eq!(probes(), expected);
+    nft("delete table inet other");
+    // Without the table there is nothing that could count.
+    nft("delete table inet shelly_bastion");
+    let (subject, verdict, detail) = one(verify(&root, "probe"));
+    assert_eq!((subject.as_str(), verdict), ("probes", Verdict::NotChecked));
+    assert_eq!(detail, "our table is not loaded");
+    println!("{DONE}");
+}
