@@ -8,7 +8,7 @@
 mod accounts;
 mod foreign;
 mod listeners;
-mod mqtt;
+pub(crate) mod mqtt;
 pub(crate) mod network;
 mod probes;
 mod sandbox;
@@ -27,20 +27,25 @@ use crate::apply::{applied, attributes};
 use crate::bundle::{mode, parse_manifest, sha256};
 use crate::daemon::{read, shown};
 use crate::host::{Host, read_if_present, read_text};
-use crate::{firewall, packages, say, units};
+use crate::{firewall, packages, say, units, watch};
 
 const LISTENERS: &str = "listeners";
 /// As in a container: nobody looks after them there.
 const NO_SYSTEMD: &str = "this machine is not run by systemd";
 
-/// Verifies this machine and prints the report.
+/// Verifies this machine and prints the report; with `tell`, keeps the verdict and tells readers
+/// of a change.
 ///
 /// # Errors
-/// When the report cannot be printed.
-pub fn run(host: &Host, json: bool) -> Result<ExitCode> {
+/// When the report cannot be printed, or the verdict not be kept.
+pub fn run(host: &Host, json: bool, tell: bool) -> Result<ExitCode> {
     let report = {
         let _alone = host.lock()?;
-        report(host)
+        let report = report(host);
+        if tell {
+            watch::keep(host, &report)?;
+        }
+        report
     };
     if json {
         say::json(&report)?;

@@ -9,7 +9,8 @@ use crate::node::{Node, Output, Upload};
 /// Where the rendered folder is put.
 pub const RENDERED: &str = "/root/rendered";
 const PROGRAM: &str = "/usr/local/lib/bastion";
-pub(super) const LAUNCHER: &str = "/usr/local/bin/bastion";
+/// The program with its launcher.
+pub const LAUNCHER: &str = "/usr/local/bin/bastion";
 
 /// Puts the program on the machine, with a launcher that emulates the Pi's processor for it.
 /// What it starts (`nft`, `mosquitto`) is the machine's own.

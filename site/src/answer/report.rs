@@ -29,13 +29,25 @@ impl Report {
         });
     }
 
-    /// 0 held, 1 broken, 2 could not tell. Broken outweighs the rest.
+    /// All checks together. Broken outweighs the rest.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match () {
+            () if self.count(Verdict::Broken) > 0 => Verdict::Broken,
+            () if self.count(Verdict::NotChecked) > 0 => Verdict::NotChecked,
+            // What was skipped proves nothing.
+            () if self.count(Verdict::Held) == 0 => Verdict::NotChecked,
+            () => Verdict::Held,
+        }
+    }
+
+    /// 0 held, 1 broken, 2 could not tell.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        match () {
-            () if self.count(Verdict::Broken) > 0 => 1,
-            () if self.count(Verdict::NotChecked) > 0 || self.count(Verdict::Held) == 0 => 2,
-            () => 0,
+        match self.verdict() {
+            Verdict::Broken => 1,
+            Verdict::NotChecked | Verdict::Skipped => 2,
+            Verdict::Held => 0,
         }
     }
 
