@@ -136,7 +136,15 @@ fn addresses(policy: &Policy, is_own: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
             networks.first()
         });
     let found: BTreeSet<IpAddr> = networks
-        .filter_map(|network| network.hosts().take(MOST_OWN).find(|host| !is_own(*host)))
+        .filter_map(|network| {
+            // The first IPv6 address is the routers' own together, a machine's among them.
+            let one_host = network.prefix_len() == network.max_prefix_len();
+            network
+                .hosts()
+                .filter(|host| one_host || *host != network.network())
+                .take(MOST_OWN)
+                .find(|host| !is_own(*host))
+        })
         .collect();
     found.into_iter().collect()
 }
@@ -326,7 +334,7 @@ mod tests {
         let own: std::net::IpAddr = "192.168.1.1".parse().unwrap();
         let found = addresses(&policy, |address| address == own);
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["192.168.1.2", "203.0.113.7", "2001:db8:2::"]);
+        assert_eq!(found, ["192.168.1.2", "203.0.113.7", "2001:db8:2::1"]);
     }
 
     #[test]
