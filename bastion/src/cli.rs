@@ -130,13 +130,22 @@ pub enum Command {
     },
     /// Compare what is on this machine with what was applied last.
     ///
-    /// Looks at files, the loaded firewall, units, packages, listeners and accounts, and asks the
-    /// broker to pass one message on and to refuse another, and the daemon whether it journals.
-    /// Exit code: 0 all held, 1 something is broken, 2 something could not be checked.
+    /// Looks at files, the loaded firewall, units and their sandbox, packages, listeners and
+    /// accounts, and asks the broker to pass one message on and to refuse another, and the daemon
+    /// whether it journals. Tries, as each user that matters, to connect to what the policy
+    /// refuses: nothing leaves the machine while it holds. Lists the chains, NAT and flowtables of
+    /// others; what may lead packets round our rules is `not checked`, since nobody can tell.
+    ///
+    /// Exit code: 0 all held, 1 something is broken, 2 something could not be checked. What this
+    /// machine does not have is `skipped`, and changes nothing about that.
     Verify {
         /// Print the report as JSON.
         #[arg(long)]
         json: bool,
+        /// Keep the verdict for `status`, and tell readers when it is another than they know:
+        /// for the timer.
+        #[arg(long)]
+        tell: bool,
     },
     /// Take the meters' messages from the broker into the journal, and serve them to readers.
     ///

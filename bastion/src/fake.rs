@@ -175,6 +175,10 @@ impl Fake {
                     .collect();
                 answer(true, &json!({"nftables": tables}).to_string())
             }
+            ["-j", "-t", "list", "ruleset"] => {
+                let objects: Vec<&Value> = state.tables.values().flatten().collect();
+                answer(true, &json!({"nftables": objects}).to_string())
+            }
             ["-j", "list", "table", "inet", name] => {
                 let objects = state.tables.get(*name).unwrap();
                 answer(true, &json!({"nftables": objects}).to_string())

@@ -26,10 +26,10 @@ use crate::system::Call;
 
 pub use compare::{ChainState, compare};
 pub use run::run;
-pub(crate) use tables::{EARLY, EGRESS, Table, WHOLE, makes};
+pub(crate) use tables::{EARLY, EGRESS, OURS, Table, WHOLE, makes};
 
 use compare::{chains, compare_sets, flags};
-use tables::{OURS, REFERENCE, Transaction};
+use tables::{REFERENCE, Transaction};
 
 /// Makes sure that a ruleset speaks of nothing but our own tables, asks the kernel whether it
 /// would take it, and changes nothing.
@@ -298,7 +298,7 @@ pub fn users(ruleset: &Value) -> BTreeSet<String> {
 }
 
 /// A table as nft lists it; none when there is none.
-fn list(host: &Host, table: Table) -> Result<Option<Value>> {
+pub(crate) fn list(host: &Host, table: Table) -> Result<Option<Value>> {
     let tables = nft(host, &["-j", "list", "tables"], None).context("listing nftables' tables")?;
     let tables: Value =
         serde_json::from_str(&tables).context("reading nftables' list of tables")?;

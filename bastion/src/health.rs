@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use site::answer::{Report, Verdict};
+use site::answer::Report;
 use site::manifest::{Manifest, UnitState};
 
 use crate::apply::applied;
@@ -125,7 +125,7 @@ fn moved(names: &[&str], before: &[Unit], now: &[Unit]) -> Vec<String> {
 fn blamed(before: &Baseline, after: &Report) -> Vec<String> {
     let mut found = Vec::new();
     for check in &after.checks {
-        if check.verdict == Verdict::Held {
+        if check.verdict.is_well() {
             continue;
         }
         let old: Vec<&str> = before

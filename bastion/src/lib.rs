@@ -30,3 +30,4 @@ pub mod system;
 pub mod transaction;
 mod units;
 pub mod verify;
+mod watch;

@@ -91,7 +91,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::GoBack { boot } => transaction::run(&host, boot),
         Command::History { json } => history::run(&host, json),
         Command::Status { json } => status::run(&host, json),
-        Command::Verify { json } => verify::run(&host, json),
+        Command::Verify { json, tell } => verify::run(&host, json, tell),
         Command::Firewall { device } => firewall::run(&host, device),
         Command::Open {
             time: Some(time), ..

@@ -15,7 +15,7 @@ use crate::cli::version;
 use crate::daemon::read;
 use crate::host::Host;
 use crate::plan::BROKER_UNIT;
-use crate::{history, open, process, release, say, service, transaction, units, verify};
+use crate::{history, open, process, release, say, service, transaction, units, verify, watch};
 
 /// Of hundreds, those that are silent for longest; `bastion journal` has all.
 const MOST_METERS: usize = 20;
@@ -56,6 +56,7 @@ fn of(host: &Host) -> Status {
         restart_due: restart_is_due(host),
         // Whether it is as it should be is said by `verify`.
         journal: read::report(&host.path(REPORT_PATH)).unwrap_or_default(),
+        verified: watch::last(host),
     }
 }
 
@@ -151,6 +152,9 @@ fn print(status: &Status) {
     }
     if let Some(last) = &status.last {
         row("last", history::line(last));
+    }
+    if let Some(verified) = &status.verified {
+        row("by itself", verified.to_string());
     }
     say::line(status.verify.to_string().trim_end());
 }

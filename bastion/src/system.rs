@@ -19,6 +19,9 @@ use crate::verify::network;
 /// Long enough for what a slow card and a slow processor do in one go.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 const ONE_LOOK: Duration = Duration::from_millis(5);
+/// Far more than any program here says; what is longer is an error, so that nothing fills the
+/// memory.
+const LONGEST: u64 = 32 << 20;
 
 /// One program to run.
 #[derive(Debug, Clone)]
@@ -166,24 +169,28 @@ impl System for ThisMachine {
             let stdout = scope.spawn(|| text(stdout));
             let stderr = scope.spawn(|| text(stderr));
             let code = wait(&mut child, call);
+            let too_long = || format!("{call}: says more than {} MiB", LONGEST >> 20);
             let said = stdout.join().unwrap_or_default();
             let complained = stderr.join().unwrap_or_default();
+            let code = code?;
             Ok(Answer {
-                code: code?,
-                stdout: said,
-                stderr: complained,
+                code,
+                stdout: said.with_context(too_long)?,
+                stderr: complained.with_context(too_long)?,
             })
         })
     }
 }
 
-fn text(pipe: Option<impl Read>) -> String {
+/// Nothing when it says too much. The pipe is closed then, which ends most programs.
+fn text(pipe: Option<impl Read>) -> Option<String> {
     let mut bytes = Vec::new();
-    if let Some(mut pipe) = pipe {
+    if let Some(pipe) = pipe {
         // What was read until it broke is still worth showing.
-        let _ = pipe.read_to_end(&mut bytes);
+        let _ = pipe.take(LONGEST + 1).read_to_end(&mut bytes);
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let length: u64 = bytes.len().try_into().unwrap_or(u64::MAX);
+    (length <= LONGEST).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn wait(child: &mut Child, call: &Call<'_>) -> Result<Option<i32>> {

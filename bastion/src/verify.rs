@@ -1,13 +1,17 @@
-//! Compares what is on the machine with what was applied: files, firewall, units, packages,
-//! listeners, accounts, and whether the journal is written.
+//! Compares what is on the machine with what was applied: files, firewall, units and how far they
+//! are shut in, packages, listeners, accounts; tries what must be refused; lists what others have
+//! put into the way of packets; and asks whether the journal is written.
 //!
 //! It changes nothing that a packet or a program could notice. A check that cannot be made is
 //! named as such; a report without one check that was made is no pass.
 
 mod accounts;
+mod foreign;
 mod listeners;
-mod mqtt;
+pub(crate) mod mqtt;
 pub(crate) mod network;
+mod probes;
+mod sandbox;
 
 use std::fs;
 use std::process::ExitCode;
@@ -23,18 +27,25 @@ use crate::apply::{applied, attributes};
 use crate::bundle::{mode, parse_manifest, sha256};
 use crate::daemon::{read, shown};
 use crate::host::{Host, read_if_present, read_text};
-use crate::{firewall, packages, say, units};
+use crate::{firewall, packages, say, units, watch};
 
 const LISTENERS: &str = "listeners";
+/// As in a container: nobody looks after them there.
+const NO_SYSTEMD: &str = "this machine is not run by systemd";
 
-/// Verifies this machine and prints the report.
+/// Verifies this machine and prints the report; with `tell`, keeps the verdict and tells readers
+/// of a change.
 ///
 /// # Errors
-/// When the report cannot be printed.
-pub fn run(host: &Host, json: bool) -> Result<ExitCode> {
+/// When the report cannot be printed, or the verdict not be kept.
+pub fn run(host: &Host, json: bool, tell: bool) -> Result<ExitCode> {
     let report = {
         let _alone = host.lock()?;
-        report(host)
+        let report = report(host);
+        if tell {
+            watch::keep(host, &report)?;
+        }
+        report
     };
     if json {
         say::json(&report)?;
@@ -61,15 +72,22 @@ pub(crate) fn report(host: &Host) -> Report {
     }
     report.add("firewall", ruleset(host));
     report.add("flows", flows(host));
+    foreign::add(host, &mut report);
     let nothing = || "there is no manifest to compare with".to_owned();
     match &manifest {
-        // Nobody looks after units and packages in a container.
-        _ if !host.has_systemd() => {}
+        _ if !host.has_systemd() => {
+            for subject in ["units", "packages"] {
+                report.skip(subject, NO_SYSTEMD);
+            }
+        }
         Err(_) => report.add("units", Err(nothing())),
         Ok(manifest) => {
             add_units(host, manifest, &mut report);
             report.add("packages", lacking(host, manifest));
         }
+    }
+    if let Ok(manifest) = &manifest {
+        sandbox::add(host, manifest, &mut report);
     }
     match &manifest {
         Err(_) => report.add("accounts", Err(nothing())),
@@ -86,7 +104,7 @@ pub(crate) fn report(host: &Host) -> Report {
 
 /// Whether a part of a finding is about something that the bastion did not bring.
 pub(crate) fn is_foreign(subject: &str, part: &str) -> bool {
-    subject == LISTENERS && listeners::is_foreign(part)
+    foreign::is_about(subject) || subject == LISTENERS && listeners::is_foreign(part)
 }
 
 /// What is wrong, or nothing.

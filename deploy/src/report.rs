@@ -65,11 +65,7 @@ pub fn verdict(report: &Report) -> String {
 /// Whether there were checks, and all of them held.
 #[must_use]
 pub fn all_held(report: &Report) -> bool {
-    !report.checks.is_empty()
-        && report
-            .checks
-            .iter()
-            .all(|check| check.verdict == Verdict::Held)
+    report.verdict() == Verdict::Held
 }
 
 /// The checks that did not hold, one per line.
@@ -78,7 +74,7 @@ pub fn not_held(report: &Report) -> String {
     let lines: Vec<String> = report
         .checks
         .iter()
-        .filter(|check| check.verdict != Verdict::Held)
+        .filter(|check| !check.verdict.is_well())
         .map(|check| {
             let word = match check.verdict {
                 Verdict::Broken => "broken",
@@ -147,6 +143,9 @@ pub fn status(name: &str, status: &Status) -> String {
         row(unit, state.clone());
     }
     row("verify", verdict(&status.verify));
+    if let Some(verified) = &status.verified {
+        row("by itself", verified.to_string());
+    }
     if let Some(journal) = &status.journal {
         for (name, words) in journal.rows(status.uptime_s, MOST_METERS) {
             row(&format!("journal: {name}"), words);

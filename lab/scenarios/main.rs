@@ -19,6 +19,7 @@ mod outbound;
 mod packets;
 mod shared;
 mod side_doors;
+mod verifying;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ fn all() -> Vec<Scenario> {
         guide_defects::scenarios(),
         guide_broker::scenarios(),
         housekeeping::scenarios(),
+        verifying::scenarios(),
         outage::scenarios(),
     ]
     .into_iter()

@@ -307,6 +307,7 @@ impl Lab {
         let rendered = self.render(&self.policy)?;
         let bastion_side = async {
             bastion::install_program(&self.bastion, read(&self.artifacts.bastion)?).await?;
+            bastion::forget_the_engine(&self.bastion).await?;
             bastion::start_ssh(&self.bastion).await?;
             bastion::bring(&self.bastion, &rendered).await?;
             bastion::apply(&self.bastion, &[])

@@ -14,6 +14,9 @@ use crate::meter::{Generation, Meter};
 pub const HEALTH_ACCOUNT: &str = "health";
 /// The topic below which the health account may write and read.
 pub const HEALTH_TOPIC: &str = "bastion/v1/health";
+/// Where the health account tells readers that the bastion's verdict on itself changed: an
+/// [`crate::answer::Verified`] as JSON.
+pub const VERDICT_TOPIC: &str = "bastion/v1/verdict";
 
 /// What a rule of an account allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -141,6 +144,7 @@ impl Account {
                 .map(|meter| format!("{}/#", meter.prefix))
                 .chain(["shellies/announce".to_owned()])
                 .chain([HEAD_TOPIC.to_owned(), page_topic(&reader.name)])
+                .chain([VERDICT_TOPIC.to_owned()])
                 .map(read)
                 .chain([write(fetch_topic(&reader.name))])
                 .collect(),
@@ -148,12 +152,11 @@ impl Account {
         let health = Account {
             name: HEALTH_ACCOUNT.to_owned(),
             role: Role::Health,
-            permissions: [Access::Read, Access::Write]
-                .map(|access| Permission {
-                    access,
-                    topic: HEALTH_TOPIC.to_owned(),
-                })
-                .into(),
+            permissions: vec![
+                read(HEALTH_TOPIC.to_owned()),
+                write(HEALTH_TOPIC.to_owned()),
+                write(VERDICT_TOPIC.to_owned()),
+            ],
         };
         let own = [health, daemon(site), ticker()];
         meters.chain(readers).chain(own).collect()

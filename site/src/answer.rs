@@ -4,10 +4,13 @@
 //! what it shows. How each answer comes about is left to `bastion`, how it is shown to `deploy`.
 
 mod report;
+mod verified;
 
 use serde::{Deserialize, Serialize};
 
 use crate::flow::Policy;
+
+pub use verified::Verified;
 
 /// The version of these answers.
 pub const FORMAT: u32 = 1;
@@ -187,6 +190,17 @@ pub enum Verdict {
     Broken,
     /// Nobody could tell.
     NotChecked,
+    /// This machine has nothing of the kind, so there was nothing to look at: units where no
+    /// systemd runs.
+    Skipped,
+}
+
+impl Verdict {
+    /// Whether there is nothing to do about it.
+    #[must_use]
+    pub fn is_well(self) -> bool {
+        matches!(self, Verdict::Held | Verdict::Skipped)
+    }
 }
 
 /// One check.
@@ -274,4 +288,7 @@ pub struct Status {
     /// What the daemon says of itself and the journal; none when it has said nothing.
     #[serde(default)]
     pub journal: Option<crate::daemon::Report>,
+    /// What the timer's `verify` found last; none before its first run since the start.
+    #[serde(default)]
+    pub verified: Option<Verified>,
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use site::account::{Access, Account, HEALTH_TOPIC, Role};
+use site::account::{Access, Account, HEALTH_TOPIC, Role, VERDICT_TOPIC};
 use site::daemon::{FETCH_FILTER, HEAD_TOPIC, TICK_TOPIC, fetch_topic, page_topic};
 use site::{Generation, Meter, Site};
 
@@ -291,18 +291,27 @@ fn readers_read_every_meter_and_write_nothing_but_their_own_requests() {
 }
 
 #[test]
-fn the_health_account_has_one_topic() {
+fn the_health_account_has_one_topic_and_tells_readers_the_verdict() {
     for (name, site) in sites() {
         for account in Account::all(&site) {
-            for permission in &account.permissions {
-                let health = account.role == Role::Health;
-                assert_eq!(
-                    overlap(&permission.topic, HEALTH_TOPIC),
-                    health,
-                    "{name}: {} has {permission:?}",
-                    account.name
-                );
+            let about = format!("{name}: {}", account.name);
+            let health = account.role == Role::Health;
+            let may = |topic: &str, access: Access| {
+                let filters = filters(&account, access);
+                filters.into_iter().any(|filter| overlap(filter, topic))
+            };
+            for access in [Access::Read, Access::Write] {
+                assert_eq!(may(HEALTH_TOPIC, access), health, "{about}");
             }
+            assert_eq!(may(VERDICT_TOPIC, Access::Write), health, "{about}");
+            let reader = account.role == Role::Reader;
+            assert_eq!(may(VERDICT_TOPIC, Access::Read), reader, "{about}");
+            let topics = account.permissions.iter();
+            let mut topics = topics.map(|permission| permission.topic.as_str());
+            assert!(
+                !health || topics.all(|topic| [HEALTH_TOPIC, VERDICT_TOPIC].contains(&topic)),
+                "{about}"
+            );
         }
     }
 }

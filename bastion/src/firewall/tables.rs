@@ -35,7 +35,7 @@ pub(crate) const EGRESS: Table = Table {
     name: EGRESS_TABLE,
 };
 /// All of them; nothing else is ever changed.
-pub(super) const OURS: [Table; 3] = [EARLY, WHOLE, EGRESS];
+pub(crate) const OURS: [Table; 3] = [EARLY, WHOLE, EGRESS];
 
 impl Table {
     fn command(self, verb: &str) -> Value {

@@ -1,5 +1,5 @@
 //! One message that the broker must pass on, and one that it must refuse: on the loopback
-//! listener, as the health account.
+//! listener, as the health account. The same account says what [`crate::watch`] has to tell.
 //!
 //! Spoken in MQTT 5, since only there the broker tells a publisher that it was refused. What is
 //! refused is published where nobody listens, so nobody hears it if it is not.
@@ -33,6 +33,23 @@ pub(super) fn probe(host: &Host) -> Finding {
     let password = read_text(&host.path(HEALTH_PASSWORD_PATH))?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, MQTT_LOOPBACK_PORT));
     judge(&mut Session::open(address, password.trim_end())?)
+}
+
+/// Says something on a topic of the health account, and waits until the broker has it.
+pub(crate) fn tell(host: &Host, topic: &str, payload: &str) -> Result<()> {
+    let password = read_text(&host.path(HEALTH_PASSWORD_PATH))?;
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, MQTT_LOOPBACK_PORT));
+    let mut session = Session::open(address, password.trim_end())?;
+    session.send(&Packet::Publish(publish(OWN, topic, payload)))?;
+    let refused = session.receive(|packet| match packet {
+        Packet::PubAck(answer) if answer.pkid == OWN => Some(is_refused(answer)),
+        _ => None,
+    })?;
+    ensure!(
+        !refused,
+        "the broker refuses what {HEALTH_ACCOUNT} may publish"
+    );
+    Ok(())
 }
 
 fn judge(session: &mut Session) -> Finding {

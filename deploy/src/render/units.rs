@@ -19,6 +19,10 @@ pub(super) const BROKER_UNIT: &str = "mosquitto.service";
 /// Opens SSH to the LAN for minutes when a file on the boot partition asks for it.
 const OPEN_UNIT: &str = "shelly-bastion-open.service";
 const OPEN_PATH: &str = "/etc/systemd/system/shelly-bastion-open.service";
+/// Compares the bastion with its release, now and then, and tells readers of a change.
+const VERIFY_PATH: &str = "/etc/systemd/system/shelly-bastion-verify.service";
+const VERIFY_TIMER: &str = "shelly-bastion-verify.timer";
+const VERIFY_TIMER_PATH: &str = "/etc/systemd/system/shelly-bastion-verify.timer";
 /// The first version that does what the configuration says.
 const OLDEST_BROKER: &str = "2.0.11";
 const BROKER_PATH: &str = "/etc/systemd/system/mosquitto.service.d/shelly-bastion.conf";
@@ -82,6 +86,12 @@ pub(super) fn managed(site: &Site) -> Vec<UnitEntry> {
         restart_for: vec![],
         reload_for: vec![],
     });
+    units.push(UnitEntry {
+        name: VERIFY_TIMER.to_owned(),
+        state: UnitState::Running,
+        restart_for: paths(&[VERIFY_TIMER_PATH]),
+        reload_for: vec![],
+    });
     units.extend(system::units(site));
     units
 }
@@ -91,8 +101,52 @@ pub(super) fn units(bastion: &Bastion) -> Vec<RenderedFile> {
     files.extend([
         RenderedFile::public(BROKER_PATH, broker()),
         RenderedFile::public(OPEN_PATH, open()),
+        RenderedFile::public(VERIFY_PATH, verify()),
+        RenderedFile::public(VERIFY_TIMER_PATH, verify_timer()),
     ]);
     files
+}
+
+/// As root, since it asks nft and becomes other users for its probes, and with no more than that.
+/// It writes below `/run` alone: the lock, and the verdict. A verdict of "could not tell" is no
+/// failure of the unit; a broken one is, so that `systemctl --failed` shows it.
+fn verify() -> String {
+    format!(
+        "\
+[Unit]
+Description=Shelly Bastion: compares this machine with its release
+After={POLICY_UNIT} {BROKER_UNIT}
+
+[Service]
+Type=oneshot
+ExecStart={PROGRAM_PATH} verify --tell
+SuccessExitStatus=2
+TimeoutStartSec=300
+Nice=10
+UMask=0077
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_SETUID CAP_SETGID CAP_DAC_READ_SEARCH
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+{SANDBOX}ReadWritePaths=/run
+"
+    )
+}
+
+/// Not at once when it is put in place: the deployment verifies by itself.
+fn verify_timer() -> String {
+    "\
+[Unit]
+Description=Shelly Bastion: compares this machine with its release, now and then
+
+[Timer]
+OnActiveSec=5min
+OnUnitInactiveSec=15min
+RandomizedDelaySec=2min
+
+[Install]
+WantedBy=timers.target
+"
+    .to_owned()
 }
 
 /// The unit is there without a condition, so that it counts as running, and does nothing when

@@ -78,6 +78,7 @@ pub(crate) fn status(release: Option<&str>, waiting: Option<(&str, u64)>) -> Sta
         last: None,
         open_s: None,
         journal: None,
+        verified: None,
         restart_due: false,
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::bad_release::{ALL, BadRelease, Parts, Stopped};
 use lab::virtual_pi::BOOT;
 use lab::virtual_pi::access::Access;
-use site::answer::{Event, Status, Verdict};
+use site::answer::{Event, Status};
 
 use super::times::{self, At};
 use super::watch::{RECORD, settled, until, until_or_ended, window_ends};
@@ -270,7 +270,7 @@ pub(super) async fn is_in_place(stage: &Stage, release: &str, went_back: bool) -
         .verify
         .checks
         .iter()
-        .filter(|check| check.verdict != Verdict::Held)
+        .filter(|check| !check.verdict.is_well())
         .map(|check| format!("{}: {}", check.subject, check.detail))
         .collect();
     ensure!(

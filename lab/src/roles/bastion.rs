@@ -10,7 +10,8 @@ use crate::node::{Node, Output, Upload};
 /// Where the rendered folder is put.
 pub const RENDERED: &str = "/root/rendered";
 const PROGRAM: &str = "/usr/local/lib/bastion";
-pub(super) const LAUNCHER: &str = "/usr/local/bin/bastion";
+/// The program with its launcher.
+pub const LAUNCHER: &str = "/usr/local/bin/bastion";
 
 /// Puts the program on the machine, with a launcher that emulates the Pi's processor for it.
 /// What it starts (`nft`, `mosquitto`) is the machine's own.
@@ -33,6 +34,18 @@ pub async fn install_program(node: &Node, program: Vec<u8>) -> Result<()> {
         },
     ])
     .await
+}
+
+/// Takes away the rules with which the container engine turns names over to its own resolver: no
+/// machine of a site has them, and the lab's machines ask the lab's router.
+///
+/// # Errors
+/// When nft refuses.
+pub async fn forget_the_engine(node: &Node) -> Result<()> {
+    let table = "table ip nat";
+    node.script(&format!("nft 'add {table}; delete {table}'"))
+        .await?;
+    Ok(())
 }
 
 /// Starts SSH, as on a Pi that somebody can get at.

@@ -1,4 +1,4 @@
-//! Held, broken, not checked: collecting checks into a report, and the report as text.
+//! Held, broken, not checked, skipped: collecting checks into a report, and the report as text.
 
 use std::fmt;
 
@@ -20,13 +20,34 @@ impl Report {
         });
     }
 
-    /// 0 held, 1 broken, 2 could not tell. Broken outweighs the rest.
+    /// Adds a check that this machine has no object for.
+    pub fn skip(&mut self, subject: &str, why: &str) {
+        self.checks.push(Check {
+            subject: subject.to_owned(),
+            verdict: Verdict::Skipped,
+            detail: why.to_owned(),
+        });
+    }
+
+    /// All checks together. Broken outweighs the rest.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match () {
+            () if self.count(Verdict::Broken) > 0 => Verdict::Broken,
+            () if self.count(Verdict::NotChecked) > 0 => Verdict::NotChecked,
+            // What was skipped proves nothing.
+            () if self.count(Verdict::Held) == 0 => Verdict::NotChecked,
+            () => Verdict::Held,
+        }
+    }
+
+    /// 0 held, 1 broken, 2 could not tell.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        match () {
-            () if self.count(Verdict::Broken) > 0 => 1,
-            () if self.count(Verdict::NotChecked) > 0 || self.checks.is_empty() => 2,
-            () => 0,
+        match self.verdict() {
+            Verdict::Broken => 1,
+            Verdict::NotChecked | Verdict::Skipped => 2,
+            Verdict::Held => 0,
         }
     }
 
@@ -45,6 +66,7 @@ impl fmt::Display for Report {
                 Verdict::Held => "held",
                 Verdict::Broken => "BROKEN",
                 Verdict::NotChecked => "not checked",
+                Verdict::Skipped => "skipped",
             };
             write!(f, "{verdict:<12} {}", check.subject)?;
             if !check.detail.is_empty() {
@@ -52,13 +74,17 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
-        writeln!(
+        write!(
             f,
             "{} held, {} broken, {} not checked",
             self.count(Verdict::Held),
             self.count(Verdict::Broken),
             self.count(Verdict::NotChecked)
-        )
+        )?;
+        match self.count(Verdict::Skipped) {
+            0 => writeln!(f),
+            skipped => writeln!(f, ", {skipped} skipped"),
+        }
     }
 }
 
@@ -84,6 +110,20 @@ mod tests {
         );
         check(vec![Ok(None), Err("no nft")], 2);
         check(vec![], 2);
+    }
+
+    #[test]
+    fn what_was_skipped_is_named_and_proves_nothing() {
+        let mut report = Report::default();
+        report.skip("units", "no systemd");
+        assert_eq!(report.exit_code(), 2, "nothing was checked");
+        report.add("files", Ok::<_, &str>(None));
+        assert_eq!(report.exit_code(), 0);
+        assert_eq!(
+            report.to_string(),
+            "skipped      units: no systemd\nheld         files\n\
+             1 held, 0 broken, 0 not checked, 1 skipped\n"
+        );
     }
 
     #[test]
