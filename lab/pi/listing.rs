@@ -296,7 +296,7 @@ fn without_mark(line: &str) -> String {
         if let Some(number) = number.first_mut()
             && asks
             && number.starts_with("0x")
-            && number.trim_start_matches("0x").trim_matches('0') != ""
+            && !number.trim_start_matches("0x").trim_matches('0').is_empty()
         {
             *number = "MARK";
         }
