@@ -8,6 +8,8 @@ mod housekeeping;
 mod identity;
 mod isolation;
 mod limits;
+mod loopback;
+mod masqueraded;
 mod outage;
 mod outbound;
 mod shared;
@@ -27,6 +29,8 @@ fn all() -> Vec<Scenario> {
         admin_access::scenarios(),
         outbound::scenarios(),
         limits::scenarios(),
+        masqueraded::scenarios(),
+        loopback::scenarios(),
         delivery::scenarios(),
         guide_tests::scenarios(),
         identity::scenarios(),
