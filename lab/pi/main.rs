@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use stage::Scenario;
 
 fn main() -> ExitCode {
-    lab::runner::run(all())
+    lab::runner::run(all(), vec![])
 }
 
 /// The machine itself first: when that does not work, nothing else is worth looking at.

@@ -16,10 +16,24 @@ mod shared;
 
 use std::process::ExitCode;
 
+use libtest_mimic::Trial;
 use shared::Scenario;
 
 fn main() -> ExitCode {
-    lab::runner::run(all())
+    lab::runner::run(all(), vec![named_by_the_page()])
+}
+
+/// `docs/security.md` names the scenarios that prove its lines; each must be there.
+fn named_by_the_page() -> Trial {
+    Trial::test("page::every_scenario_that_it_names_is_there", || {
+        let scenarios = all();
+        let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name).collect();
+        let missing = lab::proof::missing(&names);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(format!("docs/security.md names {}", missing.join(", ")).into())
+    })
 }
 
 /// In the order in which a stranger would ask.

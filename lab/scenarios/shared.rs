@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use lab::artifacts::{Artifacts, Tier};
 use lab::matrix::Matrix;
+use lab::report::About;
 use lab::roles::mqtt::Reader;
 use lab::{Lab, diagnostics, runner};
 use tokio::sync::OnceCell;
@@ -50,7 +51,7 @@ pub(crate) struct Stage {
     pub(crate) bastion_turn: tokio::sync::Mutex<()>,
     /// Held by scenarios that let parts of the way fail: then nobody else may rely on them.
     pub(crate) whole_lab: tokio::sync::RwLock<()>,
-    matrix: Option<Matrix>,
+    pub(crate) matrix: Option<Matrix>,
     listening: OnceCell<Result<(), String>>,
 }
 
@@ -103,6 +104,23 @@ impl runner::Stage for Stage {
         let reason = blame(&self.lab, &error);
         let saved = diagnostics::save(&self.lab, scenario, &reason).await;
         format!("{reason}\n{saved}")
+    }
+
+    async fn about(&self) -> About {
+        About {
+            versions: self.lab.versions().await,
+            seed: None,
+            taken_out: self
+                .lab
+                .taken_out
+                .as_ref()
+                .map(|rule| (rule.name.clone(), rule.says.clone())),
+            attempts: self
+                .matrix
+                .as_ref()
+                .map(Matrix::in_words)
+                .unwrap_or_default(),
+        }
     }
 
     async fn end(&self) -> Result<()> {

@@ -12,6 +12,7 @@ use site::flow::{Policy, Rule};
 use site::{Bastion, Site};
 
 use crate::artifacts::Artifacts;
+use crate::capture;
 use crate::diagnostics;
 use crate::engine::Engine;
 use crate::node::{Node, Plug};
@@ -200,6 +201,7 @@ impl Lab {
         ];
         try_join_all(ends.map(|(node, segment)| join(node, segment))).await?;
         self.extra_addresses().await?;
+        capture::begin(&self.recorded()).await?;
         let programs = &self.artifacts.programs()?;
         let upload = |node| async move { Node::upload(node, programs).await };
         try_join_all(
@@ -327,6 +329,25 @@ impl Lab {
         )?)
     }
 
+    /// What takes part, and in which version. What does not tell is left out.
+    pub async fn versions(&self) -> Vec<(String, String)> {
+        let asked = [
+            (&self.bastion, "nftables", "nft --version"),
+            (&self.bastion, "Mosquitto", "mosquitto -h | head -n 1"),
+            (&self.influxdb, "InfluxDB", "influxd version"),
+        ];
+        let mut versions: Vec<_> = self.engine.version().await.into_iter().collect();
+        for (node, what, command) in asked {
+            let said = node.exec("root", &["sh", "-c", command]).await;
+            let said = said.ok().map(|output| output.stdout.trim().to_owned());
+            versions.extend(
+                said.filter(|said| !said.is_empty())
+                    .map(|said| (what.to_owned(), said)),
+            );
+        }
+        versions
+    }
+
     /// Takes the lab down, or leaves it standing when it is kept.
     ///
     /// # Errors
@@ -341,6 +362,12 @@ impl Lab {
         }
         sweep(&self.engine, Reach::Own).await?;
         Ok(())
+    }
+
+    /// The machines whose packets are recorded.
+    #[must_use]
+    pub fn recorded(&self) -> [&Node; 3] {
+        [&self.bastion, &self.router, &self.home_server]
     }
 
     /// All machines.

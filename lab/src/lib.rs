@@ -5,6 +5,7 @@
 
 pub mod artifacts;
 pub mod bad_release;
+pub mod capture;
 pub mod diagnostics;
 pub mod engine;
 pub mod eventually;
@@ -14,6 +15,8 @@ pub mod live;
 pub mod matrix;
 pub mod node;
 pub mod probe;
+pub mod proof;
+pub mod report;
 pub mod roles;
 pub mod runner;
 pub mod sample;
