@@ -10,6 +10,7 @@ mod isolation;
 mod limits;
 mod loopback;
 mod masqueraded;
+mod mutate;
 mod outage;
 mod outbound;
 mod shared;
@@ -20,7 +21,7 @@ use libtest_mimic::Trial;
 use shared::Scenario;
 
 fn main() -> ExitCode {
-    lab::runner::run(all(), vec![named_by_the_page()])
+    mutate::run(&all()).unwrap_or_else(|| lab::runner::run(all(), vec![named_by_the_page()]))
 }
 
 /// `docs/security.md` names the scenarios that prove its lines; each must be there.

@@ -13,6 +13,7 @@ pub mod judge;
 pub mod lab;
 pub mod live;
 pub mod matrix;
+pub mod mutation;
 pub mod node;
 pub mod probe;
 pub mod proof;
