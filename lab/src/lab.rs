@@ -1,6 +1,8 @@
 //! A standing lab: all machines up, the site rendered and applied; collector and meters are
 //! ready and do not speak yet.
 
+mod versions;
+
 use std::fs;
 use std::path::Path;
 
@@ -327,25 +329,6 @@ impl Lab {
             &self.secrets,
             policy,
         )?)
-    }
-
-    /// What takes part, and in which version. What does not tell is left out.
-    pub async fn versions(&self) -> Vec<(String, String)> {
-        let asked = [
-            (&self.bastion, "nftables", "nft --version"),
-            (&self.bastion, "Mosquitto", "mosquitto -h | head -n 1"),
-            (&self.influxdb, "InfluxDB", "influxd version"),
-        ];
-        let mut versions: Vec<_> = self.engine.version().await.into_iter().collect();
-        for (node, what, command) in asked {
-            let said = node.exec("root", &["sh", "-c", command]).await;
-            let said = said.ok().map(|output| output.stdout.trim().to_owned());
-            versions.extend(
-                said.filter(|said| !said.is_empty())
-                    .map(|said| (what.to_owned(), said)),
-            );
-        }
-        versions
     }
 
     /// Takes the lab down, or leaves it standing when it is kept.

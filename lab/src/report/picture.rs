@@ -27,7 +27,7 @@ const fn way(line: &'static str, from: Point, to: Point, label: Point) -> Way {
 }
 
 const WAYS: [Way; 18] = [
-    way("F0", (207, 292), (207, 292), (184, 294)),
+    way("F0", (198, 294), (198, 294), (174, 294)),
     way("F1", (136, 98), (136, 232), (136, 146)),
     way("F9", (163, 240), (163, 104), (163, 182)),
     way("F5", (190, 240), (190, 104), (190, 146)),
@@ -37,13 +37,13 @@ const WAYS: [Way; 18] = [
     way("F8", (120, 288), (70, 288), (96, 288)),
     way("F2", (138, 466), (138, 320), (138, 392)),
     way("F3", (181, 466), (181, 320), (181, 372)),
-    way("refuse-lan-v4", (236, 316), (236, 458), (236, 392)),
+    way("refuse-lan-v4", (230, 316), (230, 458), (230, 392)),
     way("refuse-segment-v4", (120, 308), (72, 308), (96, 308)),
-    way("refuse-private-v4", (264, 316), (316, 458), (283, 366)),
+    way("refuse-private-v4", (258, 316), (312, 458), (278, 368)),
     way("refuse-public-v4", (130, 236), (72, 174), (98, 203)),
-    way("refuse-next-hop-v4", (294, 260), (320, 260), (309, 260)),
-    way("refuse-rest-out", (262, 232), (282, 106), (269, 182)),
-    way("refuse-rest-in", (326, 98), (284, 228), (310, 146)),
+    way("refuse-next-hop-v4", (276, 274), (310, 274), (291, 274)),
+    way("refuse-rest-out", (250, 232), (276, 106), (261, 182)),
+    way("refuse-rest-in", (326, 98), (276, 226), (307, 146)),
     way("refuse-forward", (352, 316), (352, 458), (352, 392)),
 ];
 
@@ -51,8 +51,8 @@ const WAYS: [Way; 18] = [
 const MACHINES: [(&str, Point, Point); 8] = [
     ("meters", (84, 52), (166, 46)),
     ("stranger", (262, 52), (126, 46)),
-    ("bastion", (124, 236), (166, 76)),
-    ("neighbour", (324, 236), (66, 76)),
+    ("bastion", (124, 236), (148, 76)),
+    ("neighbour", (316, 236), (74, 76)),
     ("collector", (78, 466), (76, 48)),
     ("admin", (160, 466), (46, 48)),
     ("database", (212, 466), (70, 48)),
@@ -101,7 +101,7 @@ pub(super) fn draw(run: &Run) -> Markup {
                 text.machine-name x=(left + width / 2) y=(if name == "bastion" { top + 36 } else { top + height / 2 + 4 })
                     text-anchor="middle" { (name) }
             }
-            text.small x="200" y="298" { "loopback" }
+            text.small x="191" y="298" { "loopback" }
             @for way in &WAYS {
                 @let ours = lines.iter().filter(|line| way_of(line).is_some_and(|found| found.line == way.line));
                 @let ours = ours.collect::<Vec<_>>();
