@@ -248,6 +248,7 @@ fn scenarios(run: &Run) -> Markup {
         .iter()
         .filter(|entry| matches!(entry.verdict, Verdict::Passed | Verdict::Failed));
     html! {
+        p.hint { "Times include waiting for others: many scenarios share one lab." }
         ul.scenarios {
             @for entry in ran {
                 li id=(anchor(entry.name)) class=(class(entry.verdict)) {
