@@ -25,24 +25,15 @@ impl Matrix {
             let arrival = case.arrival.as_ref();
             arrival.is_some_and(|arrival| arm.arrivals.contains(arrival))
         };
-        let tried = self
-            .open_end
-            .outcomes
-            .contains_key(&(case.sender, case.target.to_string()));
+        let open_end = &self.open_end;
+        let key = (case.sender, case.target.to_string());
+        let tried = open_end.outcomes.contains_key(&key);
+        let through_then = tried && (through(open_end) || arrived(open_end));
+        let refused = through(&self.off) && !(through(&self.on) || arrived(&self.on));
         let (expected, holds) = match case.expected {
             Expected::Allowed => ("allowed", through(&self.on)),
-            Expected::Refused => (
-                "refused",
-                through(&self.off)
-                    && !through(&self.on)
-                    && !arrived(&self.on)
-                    && !through(&self.open_end)
-                    && !(tried && arrived(&self.open_end)),
-            ),
-            Expected::RefusedAtTheEnd => (
-                "refused at the end",
-                through(&self.off) && !through(&self.on) && !arrived(&self.on),
-            ),
+            Expected::Refused => ("refused", refused && !through_then),
+            Expected::RefusedAtTheEnd => ("refused at the end", refused),
         };
         Attempt {
             sender: sender(case.sender).to_owned(),

@@ -10,8 +10,13 @@ use super::{Entry, Run, Verdict};
 pub(super) fn write(run: &Run) -> Result<String> {
     let mut report = Report::new(format!("lab-{}", run.tier));
     report.set_time(run.took);
-    let mut modules: Vec<&str> = run.entries.iter().map(module).collect();
-    modules.dedup();
+    // In the order in which they come first; some come again.
+    let mut modules: Vec<&str> = Vec::new();
+    for module in run.entries.iter().map(module) {
+        if !modules.contains(&module) {
+            modules.push(module);
+        }
+    }
     for module_name in modules {
         let entries = run.entries.iter();
         let entries: Vec<&Entry> = entries

@@ -35,6 +35,7 @@ fn run() -> Run {
                 "promise broken: <script>alert(1)</script>\nlogs: /somewhere",
             ),
             entry("limits::echo", Verdict::Passed, "10 & 60"),
+            entry("isolation::again", Verdict::LeftOut, ""),
             entry("outage::link", Verdict::OnlyInFull, ""),
             entry("identity::other", Verdict::LeftOut, ""),
         ],
@@ -88,7 +89,7 @@ fn every_link_leads_to_a_place_on_the_page() {
 fn the_file_for_machines_counts_and_names_what_was_skipped() {
     let xml = junit::write(&run()).unwrap();
     for part in [
-        "tests=\"4\" failures=\"1\"",
+        "tests=\"5\" failures=\"1\"",
         "only with --full",
         "left out by the command line",
         "&lt;script&gt;",
@@ -96,4 +97,5 @@ fn the_file_for_machines_counts_and_names_what_was_skipped() {
     ] {
         assert!(xml.contains(part), "{part}: {xml}");
     }
+    assert_eq!(xml.matches("testcase name=\"isolation::again\"").count(), 1);
 }
