@@ -162,7 +162,13 @@ mod tests {
             "lab --mutate refuse",
             Ok("mutate: true|filter: Some(\"refuse\")"),
         );
-        for other in ["--without-rule a", "--tier vm", "--keep", "--full", "--list"] {
+        for other in [
+            "--without-rule a",
+            "--tier vm",
+            "--keep",
+            "--full",
+            "--list",
+        ] {
             check(
                 &format!("lab --mutate {other}"),
                 Err(clap::error::ErrorKind::ArgumentConflict),
