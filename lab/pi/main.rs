@@ -33,7 +33,7 @@ use stage::Scenario;
 
 fn main() -> ExitCode {
     let core = std::env::var_os("SHELLY_LAB_CORE").is_some();
-    lab::runner::run(wanted(all(), core))
+    lab::runner::run(wanted(all(), core), vec![])
 }
 
 /// What fits into every run.

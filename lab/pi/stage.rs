@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use lab::artifacts::{Artifacts, Tier};
 use lab::node::Output;
+use lab::report::About;
 use lab::runner;
 use lab::virtual_pi::PiLab;
 use lab::virtual_pi::access::Access;
@@ -140,6 +141,14 @@ impl runner::Stage for Stage {
         let reason = format!("{error:#}");
         let saved = self.lab.save(scenario, &reason).await;
         format!("{reason}\n{saved}")
+    }
+
+    async fn about(&self) -> About {
+        About {
+            versions: self.lab.engine.version().await.into_iter().collect(),
+            seed: Some(self.lab.artifacts.seed),
+            ..About::default()
+        }
     }
 
     async fn end(&self) -> Result<()> {

@@ -17,8 +17,10 @@ use crate::shared::{Scenario, Stage, scenario};
 /// What one source may begin at once, and in a second after that; as the policy says.
 const AT_ONCE: u64 = 400;
 const PER_SECOND: u64 = 10;
-/// What a flood begins.
-const FLOOD: u64 = 900;
+/// What a flood begins: more than everybody together may, so that the one limit is told from the other.
+const FLOOD: u64 = 4000;
+/// The limit for everybody together.
+pub(crate) const IN_TOTAL: &str = "f1-limit-total";
 /// Number of the flooding address on the WAN.
 const FLOODER: u8 = 99;
 
@@ -35,7 +37,8 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Begins connections from one address all at once, and prints how many came about in 10 s.
+/// Begins connections from one address all at once, and prints how many came about within 10 s, or so many
+/// seconds as the fifth argument says.
 pub(crate) const FLOODING: &str = r#"
 import select, socket, sys, time
 source, target, port, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -48,7 +51,7 @@ for _ in range(count):
     s.connect_ex((target, port))
     open_sockets[s.fileno()] = s
     poll.register(s, select.POLLOUT)
-end = time.monotonic() + 10
+end = time.monotonic() + (float(sys.argv[5]) if len(sys.argv) > 5 else 10)
 while open_sockets and time.monotonic() < end:
     for fd, _ in poll.poll(100):
         poll.unregister(fd)
@@ -137,6 +140,7 @@ async fn flood_from(lab: &Lab, source: IpAddr, target: IpAddr) -> Result<String>
     let lets_in = rule.replace("limit-source", "meters");
     let before = counted_by(lab, rule).await?;
     let let_in_before = counted_by(lab, &lets_in).await?;
+    let in_total = counted_by(lab, IN_TOTAL).await?;
     let begun = Instant::now();
     let arguments = [
         source.to_string(),
@@ -158,6 +162,12 @@ async fn flood_from(lab: &Lab, source: IpAddr, target: IpAddr) -> Result<String>
     ensure!(
         came <= most,
         "promise broken: {came} of {FLOOD} connections from {source} came about, at most {most} may"
+    );
+    let everybody = counted_by(lab, IN_TOTAL).await?.saturating_sub(in_total);
+    ensure!(
+        everybody == 0,
+        "promise broken: the flood from {source} used up what everybody together may begin, {IN_TOTAL} refused \
+         {everybody} packets"
     );
     // A broker that is slow to accept would keep the number down, too.
     let let_in = counted_by(lab, &lets_in)

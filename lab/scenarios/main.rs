@@ -13,7 +13,10 @@ mod housekeeping;
 mod identity;
 mod isolation;
 mod limits;
+mod loopback;
 mod malformed;
+mod masqueraded;
+mod mutate;
 mod outage;
 mod outbound;
 mod packets;
@@ -23,10 +26,24 @@ mod verifying;
 
 use std::process::ExitCode;
 
+use libtest_mimic::Trial;
 use shared::Scenario;
 
 fn main() -> ExitCode {
-    lab::runner::run(all())
+    mutate::run(&all()).unwrap_or_else(|| lab::runner::run(all(), vec![named_by_the_page()]))
+}
+
+/// `docs/security.md` names the scenarios that prove its lines; each must be there.
+fn named_by_the_page() -> Trial {
+    Trial::test("page::every_scenario_that_it_names_is_there", || {
+        let scenarios = all();
+        let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name).collect();
+        let missing = lab::proof::missing(&names);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(format!("docs/security.md names {}", missing.join(", ")).into())
+    })
 }
 
 /// In the order in which a stranger would ask.
@@ -39,6 +56,7 @@ fn all() -> Vec<Scenario> {
         admin_access::scenarios(),
         outbound::scenarios(),
         limits::scenarios(),
+        loopback::scenarios(),
         delivery::scenarios(),
         guide_tests::scenarios(),
         identity::scenarios(),
@@ -50,6 +68,8 @@ fn all() -> Vec<Scenario> {
         guide_broker::scenarios(),
         housekeeping::scenarios(),
         verifying::scenarios(),
+        // With the lab for itself: whoever comes behind must wait.
+        masqueraded::scenarios(),
         outage::scenarios(),
     ]
     .into_iter()

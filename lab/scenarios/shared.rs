@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use lab::artifacts::{Artifacts, Tier};
 use lab::matrix::Matrix;
 use lab::packets::Packets;
+use lab::report::About;
 use lab::roles::mqtt::Reader;
 use lab::{Lab, diagnostics, runner};
 use tokio::sync::OnceCell;
@@ -58,7 +59,7 @@ pub(crate) struct Stage {
     pub(crate) flat_turn: tokio::sync::Mutex<()>,
     /// Held by scenarios that let parts of the way fail: then nobody else may rely on them.
     pub(crate) whole_lab: tokio::sync::RwLock<()>,
-    matrix: Option<Matrix>,
+    pub(crate) matrix: Option<Matrix>,
     packets: Option<Packets>,
     listening: OnceCell<Result<(), String>>,
     /// The guide's broker, started once for all.
@@ -126,6 +127,23 @@ impl runner::Stage for Stage {
         let reason = blame(&self.lab, &error);
         let saved = diagnostics::save(&self.lab, scenario, &reason).await;
         format!("{reason}\n{saved}")
+    }
+
+    async fn about(&self) -> About {
+        About {
+            versions: self.lab.versions().await,
+            seed: None,
+            taken_out: self
+                .lab
+                .taken_out
+                .as_ref()
+                .map(|rule| (rule.name.clone(), rule.says.clone())),
+            attempts: self
+                .matrix
+                .as_ref()
+                .map(Matrix::in_words)
+                .unwrap_or_default(),
+        }
     }
 
     async fn end(&self) -> Result<()> {

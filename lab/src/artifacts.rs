@@ -55,6 +55,8 @@ pub struct Artifacts {
     pub keep: bool,
     /// A rule of the policy that is taken out.
     pub without_rule: Option<String>,
+    /// Whether the policy is made wrong, place by place: those changes that have this in their name.
+    pub mutate: Option<String>,
     /// The emulated machine; none in the tier of containers.
     pub virtual_pi: Option<VirtualPi>,
     /// From which samples are chosen.
@@ -129,6 +131,7 @@ impl Artifacts {
             weather: need("WEATHER")?.into(),
             keep: variable(&format!("{SWITCH}_KEEP")).is_some(),
             without_rule: variable(&format!("{SWITCH}_WITHOUT_RULE")),
+            mutate: variable(&format!("{SWITCH}_MUTATE")),
             virtual_pi,
             seed: seed.transpose()?.unwrap_or_default(),
         }))

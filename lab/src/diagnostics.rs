@@ -1,10 +1,11 @@
-//! What to save when a scenario fails: logs, rulesets, addresses, counters, into a named folder.
+//! What to save when a scenario fails: logs, rulesets, addresses, counters, packets, into a named folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::capture;
 use crate::lab::Lab;
 use crate::node::Node;
 
@@ -23,7 +24,7 @@ const LOOKS: [(&str, &str); 4] = [
 ];
 
 /// Below `target/`, which git ignores.
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     workspace.unwrap_or(Path::new(".")).join("target/lab")
 }
@@ -31,7 +32,7 @@ fn folder() -> PathBuf {
 /// Saves what can be had, and says where it is, or why it could not be saved.
 pub async fn save(lab: &Lab, scenario: &str, reason: &str) -> String {
     match write(lab, scenario, reason).await {
-        Ok(folder) => format!("logs, rulesets and counters: {}", folder.display()),
+        Ok(folder) => format!("logs, rulesets, counters and packets: {}", folder.display()),
         Err(error) => format!("and the evidence could not be saved: {error:#}"),
     }
 }
@@ -39,6 +40,8 @@ pub async fn save(lab: &Lab, scenario: &str, reason: &str) -> String {
 async fn write(lab: &Lab, scenario: &str, reason: &str) -> Result<PathBuf> {
     let folder = folder_of(&lab.engine.name, scenario)?;
     keep(&folder, "reason.txt", reason)?;
+    let packets = capture::save(&folder, &lab.recorded()).await;
+    keep(&folder, "packets.txt", &packets)?;
     look_at(&folder, &lab.nodes()).await?;
     Ok(folder)
 }

@@ -73,6 +73,12 @@ impl Engine {
         })
     }
 
+    /// The engine's own version, if it tells.
+    pub async fn version(&self) -> Option<(String, String)> {
+        let version = self.docker.version().await.ok()?.version?;
+        Some(("container engine".to_owned(), version))
+    }
+
     /// The labels of everything this lab makes.
     #[must_use]
     pub fn labels(&self) -> HashMap<String, String> {

@@ -1,6 +1,8 @@
 //! A standing lab: all machines up, the site rendered and applied; collector and meters are
 //! ready and do not speak yet.
 
+mod versions;
+
 use std::fs;
 use std::path::Path;
 
@@ -12,6 +14,7 @@ use site::flow::{Policy, Rule};
 use site::{Bastion, Site};
 
 use crate::artifacts::Artifacts;
+use crate::capture;
 use crate::diagnostics;
 use crate::engine::Engine;
 use crate::flat::Flat;
@@ -208,6 +211,7 @@ impl Lab {
         ];
         try_join_all(ends.map(|(node, segment)| join(node, segment))).await?;
         self.extra_addresses().await?;
+        capture::begin(&self.recorded()).await?;
         let programs = &self.artifacts.programs()?;
         let upload = |node| async move { Node::upload(node, programs).await };
         try_join_all(
@@ -357,6 +361,12 @@ impl Lab {
         }
         sweep(&self.engine, Reach::Own).await?;
         Ok(())
+    }
+
+    /// The machines whose packets are recorded.
+    #[must_use]
+    pub fn recorded(&self) -> [&Node; 3] {
+        [&self.bastion, &self.router, &self.home_server]
     }
 
     /// All machines.

@@ -5,6 +5,7 @@
 
 pub mod artifacts;
 pub mod bad_release;
+pub mod capture;
 pub mod diagnostics;
 pub mod engine;
 pub mod eventually;
@@ -13,9 +14,12 @@ pub mod judge;
 pub mod lab;
 pub mod live;
 pub mod matrix;
+pub mod mutation;
 pub mod node;
 pub mod packets;
 pub mod probe;
+pub mod proof;
+pub mod report;
 pub mod roles;
 pub mod runner;
 pub mod sample;

@@ -7,6 +7,7 @@
 
 mod cases;
 mod outbound;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -181,6 +182,28 @@ impl Matrix {
             on,
             open_end,
         })
+    }
+}
+
+impl Matrix {
+    /// Makes the attempts again while the lab's policy is loaded; what came of the others stays.
+    ///
+    /// # Errors
+    /// As [`Matrix::measure`].
+    pub async fn again(&mut self, lab: &Lab) -> Result<()> {
+        self.on = arm(lab, &self.cases, &Sender::ALL).await?;
+        Ok(())
+    }
+
+    /// Makes the attempts again with everything let out that the refusals leave over. Leaves that
+    /// policy loaded.
+    ///
+    /// # Errors
+    /// As [`Matrix::measure`].
+    pub async fn again_with_an_open_end(&mut self, lab: &Lab) -> Result<()> {
+        bastion::load(&lab.bastion, &lab.render(&open_end(&lab.policy))?).await?;
+        self.open_end = arm(lab, &self.cases, &[Sender::Bastion]).await?;
+        Ok(())
     }
 }
 

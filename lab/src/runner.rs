@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -15,6 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use crate::artifacts::{Artifacts, Tier};
+use crate::report::{About, Entry, Run, Verdict, own_versions};
 
 /// What a scenario does: it returns what it has shown, in words.
 pub type Body<S> = for<'a> fn(&'a S) -> Pin<Box<dyn Future<Output = Result<String>> + Send + 'a>>;
@@ -70,13 +72,18 @@ pub trait Stage: Send + Sync + Sized + 'static {
         error: anyhow::Error,
     ) -> impl Future<Output = String> + Send;
 
+    /// What the report shall tell beside the verdicts.
+    fn about(&self) -> impl Future<Output = About> + Send {
+        async { About::default() }
+    }
+
     /// Takes it down.
     fn end(&self) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Runs what the command line asks for.
+/// Runs what the command line asks for. Where there is no lab, the checks are run, which need none.
 #[must_use]
-pub fn run<S: Stage>(scenarios: Vec<Scenario<S>>) -> ExitCode {
+pub fn run<S: Stage>(scenarios: Vec<Scenario<S>>, checks: Vec<Trial>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(S::AT_ONCE);
     let artifacts = match Artifacts::read(|name| std::env::var(name).ok()) {
@@ -98,14 +105,19 @@ pub fn run<S: Stage>(scenarios: Vec<Scenario<S>>) -> ExitCode {
             .map(|scenario| Trial::test(scenario.name, || Ok(())).with_ignored_flag(true));
         arguments.include_ignored = false;
         arguments.ignored = false;
-        return libtest_mimic::run(&arguments, listed.collect()).exit_code();
+        let listed = checks.into_iter().chain(listed).collect();
+        return libtest_mimic::run(&arguments, listed).exit_code();
     };
     let chosen: Vec<Scenario<S>> = scenarios
         .iter()
         .filter(|scenario| selected(&arguments, scenario))
         .copied()
         .collect();
-    let shared = match Shared::new(artifacts, chosen) {
+    let entries = scenarios.iter().map(|scenario| {
+        let left_out = scenario.only_in_full && !arguments.include_ignored && !arguments.ignored;
+        entry(scenario, left_out)
+    });
+    let shared = match Shared::new(artifacts, chosen, entries.collect()) {
         Ok(shared) => Arc::new(shared),
         Err(error) => {
             eprintln!("lab: {error:#}");
@@ -123,6 +135,19 @@ pub fn run<S: Stage>(scenarios: Vec<Scenario<S>>) -> ExitCode {
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
+}
+
+/// A scenario that was not run yet.
+fn entry<S>(scenario: &Scenario<S>, only_in_full: bool) -> Entry {
+    Entry {
+        name: scenario.name,
+        verdict: match only_in_full {
+            true => Verdict::OnlyInFull,
+            false => Verdict::LeftOut,
+        },
+        took: Duration::ZERO,
+        said: String::new(),
+    }
 }
 
 /// As libtest selects.
@@ -152,50 +177,111 @@ struct Shared<S: Stage> {
     stage: OnceCell<Option<S>>,
     /// Selected scenarios that have not ended.
     waiting: AtomicUsize,
-    shown: Mutex<Vec<String>>,
+    begun: (SystemTime, Instant),
+    /// All scenarios; what was not run stays as it was at first.
+    entries: Mutex<Vec<Entry>>,
 }
 
 impl<S: Stage> Shared<S> {
     /// Nothing is started yet; these are the scenarios that will be run.
-    fn new(artifacts: Artifacts, chosen: Vec<Scenario<S>>) -> Result<Shared<S>> {
+    fn new(
+        artifacts: Artifacts,
+        chosen: Vec<Scenario<S>>,
+        entries: Vec<Entry>,
+    ) -> Result<Shared<S>> {
         Ok(Shared {
             runtime: Runtime::new().context("starting the runtime")?,
             artifacts,
             waiting: AtomicUsize::new(chosen.len()),
             chosen,
             stage: OnceCell::new(),
-            shown: Mutex::default(),
+            begun: (SystemTime::now(), Instant::now()),
+            entries: Mutex::new(entries),
         })
     }
 
-    /// Runs one scenario. The last one to end prints what all have shown; after a failure the
-    /// evidence is in a folder.
+    /// Runs one scenario. The last one to end prints what all have shown, and writes the report; after
+    /// a failure the evidence is in a folder.
     fn run(&self, scenario: &Scenario<S>) -> Result<(), Failed> {
+        let begun = Instant::now();
         let outcome = self.runtime.block_on(async {
             let stage = self.stage.get_or_init(|| self.set()).await;
             let Some(stage) = stage else {
-                return Err(Failed::from("the lab did not come up, see above"));
+                return Err("the lab did not come up, see above".to_owned());
             };
-            match (scenario.body)(stage).await {
-                Ok(evidence) => {
-                    self.shown()
-                        .push(format!("  {}: {evidence}", scenario.name));
-                    Ok(())
-                }
-                Err(error) => Err(Failed::from(stage.failed(scenario.name, error).await)),
+            // Standing it up is nobody's own time.
+            let begun = Instant::now();
+            let shown = (scenario.body)(stage).await;
+            let took = begun.elapsed();
+            match shown {
+                Ok(evidence) => Ok((evidence, took)),
+                Err(error) => Err(stage.failed(scenario.name, error).await),
             }
         });
-        if self.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
-            let mut shown = self.shown();
-            shown.sort();
-            // One write, so that the list of verdicts does not break it up.
-            println!("\nshown:\n{}\n", shown.join("\n"));
+        let (verdict, took, said) = match &outcome {
+            Ok((evidence, took)) => (Verdict::Passed, *took, evidence),
+            Err(message) => (Verdict::Failed, begun.elapsed(), message),
+        };
+        let mut entries = self.entries();
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.name == scenario.name) {
+            *entry = Entry {
+                name: scenario.name,
+                verdict,
+                took,
+                said: said.clone(),
+            };
         }
-        outcome
+        drop(entries);
+        if self.waiting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.tell();
+        }
+        outcome.map(drop).map_err(Failed::from)
     }
 
-    fn shown(&self) -> MutexGuard<'_, Vec<String>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prints what all have shown, and where the report is.
+    fn tell(&self) {
+        let entries = self.entries().clone();
+        let shown = entries
+            .iter()
+            .filter(|entry| entry.verdict == Verdict::Passed);
+        let mut shown: Vec<String> = shown
+            .map(|entry| format!("  {}: {}", entry.name, entry.said))
+            .collect();
+        shown.sort();
+        let report = match self.report(entries) {
+            Ok(paths) => paths,
+            Err(error) => format!("the report could not be written: {error:#}"),
+        };
+        // One write, so that the list of verdicts does not break it up.
+        println!("\nshown:\n{}\n\n{report}\n", shown.join("\n"));
+    }
+
+    fn report(&self, entries: Vec<Entry>) -> Result<String> {
+        let mut about = match self.stage.get() {
+            Some(Some(stage)) => self.runtime.block_on(stage.about()),
+            _ => About::default(),
+        };
+        about.versions = [own_versions(), about.versions].concat();
+        let run = Run {
+            tier: match S::TIER {
+                Tier::Containers => "containers",
+                Tier::Vm => "vm",
+            },
+            begun: self.begun.0,
+            took: self.begun.1.elapsed(),
+            about,
+            entries,
+        };
+        let [page, junit] = run.write()?;
+        Ok(format!(
+            "report: {}\nJUnit:  {}",
+            page.display(),
+            junit.display()
+        ))
     }
 
     /// Stands the stage up; when that fails, says why once, and not for each scenario.

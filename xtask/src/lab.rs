@@ -47,6 +47,10 @@ pub(crate) struct Lab {
     /// Take one rule out of the policy; a scenario must notice.
     #[arg(long, value_name = "NAME", global = true)]
     without_rule: Option<String>,
+    /// Make the policy wrong in one place after the other, a rule missing or two neighbours swapped,
+    /// and say which scenario notices each; a filter chooses changes by their name.
+    #[arg(long, conflicts_with_all = ["without_rule", "list", "keep", "full", "tier"])]
+    mutate: bool,
     /// Leave containers and networks behind; `cargo xtask lab clean` takes them away.
     #[arg(long)]
     keep: bool,
@@ -66,7 +70,7 @@ pub(crate) struct Lab {
     /// List the scenarios; builds nothing and needs no container engine.
     #[arg(long)]
     list: bool,
-    /// Run only scenarios whose name contains this.
+    /// Run only scenarios whose name contains this; with `--mutate`, only such changes.
     filter: Option<String>,
     /// Further arguments as test programs take them, such as `--exact` or `--test-threads 1`.
     #[arg(last = true, value_name = "ARGS")]
@@ -136,7 +140,10 @@ pub(crate) fn run(workspace: &Workspace, lab: &Lab) -> Result<ExitCode> {
     match &lab.action {
         None => {
             command.arg("test").args(lab.tier.scenarios()).arg("--");
-            command.args(&lab.filter).args(&lab.more);
+            // A mutation run chooses changes of the policy by the filter, and scenarios by itself.
+            command
+                .args(lab.filter.as_ref().filter(|_| !lab.mutate))
+                .args(&lab.more);
             command.args(lab.soak.then_some(SOAK));
             command.args((lab.full || lab.soak).then_some("--include-ignored"));
             command.args(lab.list.then_some("--list"));
@@ -175,6 +182,10 @@ pub(crate) fn run(workspace: &Workspace, lab: &Lab) -> Result<ExitCode> {
         let seed = lab.seed.unwrap_or_else(new_seed);
         eprintln!("samples are chosen by --seed {seed}");
         command.env("SHELLY_LAB_SEED", seed.to_string());
+    }
+    if lab.mutate {
+        let filter = lab.filter.clone().unwrap_or_default();
+        command.env("SHELLY_LAB_MUTATE", filter);
     }
     if let Some(rule) = &lab.without_rule {
         command.env("SHELLY_LAB_WITHOUT_RULE", rule);

@@ -62,7 +62,11 @@ enum Command {
     /// needed once, to make it), and the scenarios are those of deployment, boot and power.
     ///
     /// Sets up and builds what is missing first. Everything after `--` goes to the scenarios as to
-    /// any test program.
+    /// any test program. A page with topology, verdicts and evidence and a JUnit file are written to
+    /// target/lab/report; their paths stand ahead of the summary.
+    ///
+    /// With `--mutate` the policy is made wrong in one place after the other, and a scenario must notice
+    /// each; exit code 0 only if all that nothing notices is explained.
     Lab(lab::Lab),
     /// Turn a machine with SSH into a bastion, and keep it one: `deploy pi`, `deploy status`, ….
     ///
@@ -154,6 +158,22 @@ mod tests {
             Ok("action: Some(Up|skip_build: true"),
         );
         check("lab clean", Ok("action: Some(Clean)"));
+        check(
+            "lab --mutate refuse",
+            Ok("mutate: true|filter: Some(\"refuse\")"),
+        );
+        for other in [
+            "--without-rule a",
+            "--tier vm",
+            "--keep",
+            "--full",
+            "--list",
+        ] {
+            check(
+                &format!("lab --mutate {other}"),
+                Err(clap::error::ErrorKind::ArgumentConflict),
+            );
+        }
         check(
             "lab --tier vm pi::boots --full --seed 7 -- --skip x",
             Ok(

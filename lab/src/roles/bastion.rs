@@ -89,6 +89,27 @@ pub async fn apply(node: &Node, options: &[&str]) -> Result<Output> {
         .await
 }
 
+/// Loads the policy of what was rendered, and nothing else of it: without the program, which
+/// looks around before and behind.
+///
+/// # Errors
+/// When nft refuses it.
+pub async fn load(node: &Node, rendered: &Rendered) -> Result<()> {
+    let ruleset = rendered
+        .files
+        .iter()
+        .find(|file| file.path == site::manifest::RULESET_PATH)
+        .context("no policy was rendered")?;
+    let path = "/run/policy.nft.json";
+    let file = Upload {
+        path: path.to_owned(),
+        mode: 0o600,
+        content: ruleset.content.clone(),
+    };
+    node.upload(&[file]).await?;
+    node.run(&["nft", "-j", "-f", path]).await.map(drop)
+}
+
 /// `bastion verify`.
 ///
 /// # Errors
