@@ -96,9 +96,10 @@ fn machine() -> TempDir {
 
 /// Puts the rendered policy into the kernel, as at a start.
 fn load(root: &TempDir) {
-    let output = Command::new("nft")
-        .args(["-j", "-f"])
-        .arg(root.path().join(RULESET_PATH.trim_start_matches('/')))
+    let output = Command::new(env!("CARGO_BIN_EXE_bastion"))
+        .arg("--root")
+        .arg(root.path())
+        .arg("firewall")
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
