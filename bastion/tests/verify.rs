@@ -229,6 +229,8 @@ fn inside_probes_show_that_each_user_is_refused() {
         "link set near up",
         "link set far up",
         "route add default via 192.168.2.1",
+        // A router that is not found makes the kernel say the same as a refusal, after a while.
+        "neigh add 192.168.2.1 lladdr 02:00:00:00:00:01 dev near nud permanent",
     ] {
         let output = Command::new("ip").args(words.split(' ')).output().unwrap();
         assert!(output.status.success(), "ip {words}: {output:?}");
