@@ -23,7 +23,7 @@ use crate::roles::witness::Post;
 use crate::roles::{bastion, collector, database, guide, join, journal, router, witness};
 use crate::site_file::{self, COLLECTOR_ACCOUNT};
 use crate::steps::Steps;
-use crate::sweep::{Reach, sweep};
+use crate::sweep::{Reach, sweep, swept};
 use crate::topology::{self, Segment, Topology};
 
 /// The machines and everything known about them.
@@ -77,19 +77,7 @@ impl Lab {
     /// When a step fails; what was made so far is removed.
     pub async fn start(artifacts: Artifacts, meters: usize) -> Result<Lab> {
         let engine = Engine::connect(artifacts.keep).await?;
-        let swept = sweep(&engine, Reach::Abandoned).await?;
-        if !swept.is_empty() {
-            eprintln!("swept what an earlier lab left: {}", swept.join(", "));
-        }
-        match Lab::stand_up(&engine, artifacts, meters).await {
-            Ok(lab) => Ok(lab),
-            Err(error) => {
-                sweep(&engine, Reach::Own)
-                    .await
-                    .context("removing a lab that did not come up")?;
-                Err(error)
-            }
-        }
+        swept(&engine, Lab::stand_up(&engine, artifacts, meters)).await
     }
 
     async fn stand_up(engine: &Engine, artifacts: Artifacts, meters: usize) -> Result<Lab> {

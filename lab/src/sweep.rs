@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context as _, Result};
+use bollard::errors::Error;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
 };
@@ -30,13 +31,23 @@ pub enum Reach {
 /// When the engine cannot be asked, or refused to remove something.
 pub async fn sweep(engine: &Engine, reach: Reach) -> Result<Vec<String>> {
     let (mut removed, mut failed) = (Vec::new(), Vec::new());
-    let mut note = |name: String, outcome: Result<(), bollard::errors::Error>| match outcome {
+    let mut somebody_else = false;
+    let mut note = |name: String, outcome: Result<(), Error>| match outcome {
         Ok(()) => removed.push(name),
-        // Somebody else was quicker: it is gone, and that is what was wanted.
-        Err(bollard::errors::Error::DockerResponseServerError {
-            status_code: 404, ..
-        }) => {}
-        Err(error) => failed.push(format!("{name}: {error}")),
+        Err(error) => match error {
+            // Somebody else was quicker: it is gone, and that is what was wanted.
+            Error::DockerResponseServerError {
+                status_code: 404, ..
+            } => {}
+            // Another sweep is at it right now, and will take away what hangs on it as well.
+            Error::DockerResponseServerError {
+                status_code: 409, ..
+            } => somebody_else = true,
+            Error::DockerResponseServerError {
+                status_code: 403, ..
+            } if somebody_else => {}
+            error => failed.push(format!("{name}: {error}")),
+        },
     };
     let (containers, networks) = made_by_labs(engine).await?;
     for thing in containers
@@ -66,6 +77,27 @@ pub async fn sweep(engine: &Engine, reach: Reach) -> Result<Vec<String>> {
         Ok(removed)
     } else {
         Err(anyhow::anyhow!("could not remove {}", failed.join("; ")))
+    }
+}
+
+/// Sweeps what dead labs left, then has a lab stood up; what there is of one that does not come up is
+/// removed.
+///
+/// # Errors
+/// When it does not come up, or a sweep fails.
+pub async fn swept<T>(engine: &Engine, stand_up: impl Future<Output = Result<T>>) -> Result<T> {
+    let left = sweep(engine, Reach::Abandoned).await?;
+    if !left.is_empty() {
+        eprintln!("swept what an earlier lab left: {}", left.join(", "));
+    }
+    match stand_up.await {
+        Ok(lab) => Ok(lab),
+        Err(error) => {
+            sweep(engine, Reach::Own)
+                .await
+                .context("removing a lab that did not come up")?;
+            Err(error)
+        }
     }
 }
 

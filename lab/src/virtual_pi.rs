@@ -21,7 +21,7 @@ use crate::engine::Engine;
 use crate::node::{Node, Plug};
 use crate::roles::{join, outside, router};
 use crate::steps::Steps;
-use crate::sweep::{Reach, sweep};
+use crate::sweep::{Reach, sweep, swept};
 use crate::topology::{self, Topology};
 
 use access::Access;
@@ -79,19 +79,7 @@ impl PiLab {
     /// When a step fails; what was made so far is removed.
     pub async fn start(artifacts: Artifacts) -> Result<PiLab> {
         let engine = Engine::connect(artifacts.keep).await?;
-        let swept = sweep(&engine, Reach::Abandoned).await?;
-        if !swept.is_empty() {
-            eprintln!("swept what an earlier lab left: {}", swept.join(", "));
-        }
-        match PiLab::stand_up(&engine, artifacts).await {
-            Ok(lab) => Ok(lab),
-            Err(error) => {
-                sweep(&engine, Reach::Own)
-                    .await
-                    .context("removing a lab that did not come up")?;
-                Err(error)
-            }
-        }
+        swept(&engine, PiLab::stand_up(&engine, artifacts)).await
     }
 
     async fn stand_up(engine: &Engine, artifacts: Artifacts) -> Result<PiLab> {
