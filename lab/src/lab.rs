@@ -77,7 +77,8 @@ impl Lab {
     /// When a step fails; what was made so far is removed.
     pub async fn start(artifacts: Artifacts, meters: usize) -> Result<Lab> {
         let engine = Engine::connect(artifacts.keep).await?;
-        swept(&engine, Lab::stand_up(&engine, artifacts, meters)).await
+        // On the heap: it is large, and a thread's stack is not.
+        swept(&engine, Box::pin(Lab::stand_up(&engine, artifacts, meters))).await
     }
 
     async fn stand_up(engine: &Engine, artifacts: Artifacts, meters: usize) -> Result<Lab> {

@@ -79,7 +79,8 @@ impl PiLab {
     /// When a step fails; what was made so far is removed.
     pub async fn start(artifacts: Artifacts) -> Result<PiLab> {
         let engine = Engine::connect(artifacts.keep).await?;
-        swept(&engine, PiLab::stand_up(&engine, artifacts)).await
+        // On the heap: it is large, and a thread's stack is not.
+        swept(&engine, Box::pin(PiLab::stand_up(&engine, artifacts))).await
     }
 
     async fn stand_up(engine: &Engine, artifacts: Artifacts) -> Result<PiLab> {
