@@ -202,14 +202,10 @@ async fn database_slow(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
     let most_waiting = tokio::sync::Mutex::new(0);
     let stand_still = || async {
-        lab.influxdb
-            .run(&["pkill", "-STOP", "-x", "influxd"])
-            .await?;
+        signal(lab, "STOP").await?;
         tokio::time::sleep(LENGTH / 4).await;
         let (report, reader) = reader(lab, COLLECTOR_ACCOUNT).await?;
-        lab.influxdb
-            .run(&["pkill", "-CONT", "-x", "influxd"])
-            .await?;
+        signal(lab, "CONT").await?;
         let waiting = report.journal.newest.saturating_sub(reader.taken);
         let mut most = most_waiting.lock().await;
         *most = waiting.max(*most);
@@ -221,9 +217,7 @@ async fn database_slow(stage: &Stage) -> Result<String> {
     };
     let slowed = during(stage, 2 * LENGTH, trouble).await;
     // Whatever came of it, it goes on.
-    lab.influxdb
-        .run(&["pkill", "-CONT", "-x", "influxd"])
-        .await?;
+    signal(lab, "CONT").await?;
     let (published, times) = slowed?;
     let waited = *most_waiting.lock().await;
     ensure!(
@@ -240,6 +234,11 @@ async fn database_slow(stage: &Stage) -> Result<String> {
         (LENGTH / 4).as_secs_f32()
     );
     published.arrives(happened).await
+}
+
+async fn signal(lab: &Lab, signal: &str) -> Result<()> {
+    let script = format!("kill -{signal} $(cat /run/influxd.pid)");
+    lab.influxdb.script(&script).await.map(drop)
 }
 
 /// The most memory that the collector ever had, in kB.

@@ -101,13 +101,11 @@ pub async fn usual_leases(node: &Node, topology: &Topology, mac: &str) -> Result
 /// # Errors
 /// When the engine refuses.
 pub async fn switch_off(node: &Node) -> Result<usize> {
-    // A connection in the middle is not taken for a new one afterwards: what it translated is gone.
     let known = node
         .script(
-            "echo 0 > /proc/sys/net/netfilter/nf_conntrack_tcp_loose
-             echo 0 > /proc/sys/net/ipv4/ip_forward
-             echo 0 > /proc/sys/net/ipv6/conf/all/forwarding
-             nft flush ruleset
+            "nft flush ruleset
+             nft 'table inet lab_off { chain all {
+                 type filter hook prerouting priority -400; policy drop; iif lo accept; } }'
              conntrack -L -p tcp --dport 1883 2>/dev/null | wc -l
              conntrack -F 2>/dev/null",
         )
@@ -115,18 +113,31 @@ pub async fn switch_off(node: &Node) -> Result<usize> {
     known.trim().parse().context("counting connections")
 }
 
-/// Forwards and translates again.
+/// Forwards and translates again. It refuses what is in the middle of a connection that it does not
+/// know, until [`settled`].
 ///
 /// # Errors
 /// When a rule is refused.
 pub async fn switch_on(node: &Node, topology: &Topology) -> Result<()> {
     load_rules(node, topology).await?;
     node.script(
-        "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
-         echo 1 > /proc/sys/net/ipv4/ip_forward",
+        "nft 'table inet lab_forgets { chain all {
+             type filter hook forward priority -10;
+             ct state new tcp flags & (syn | ack) == ack reject with tcp reset; } }'
+         nft delete table inet lab_off",
     )
     .await
     .map(drop)
+}
+
+/// Lets through again what is in the middle of a connection, as it did at first.
+///
+/// # Errors
+/// When it was not switched on.
+pub async fn settled(node: &Node) -> Result<()> {
+    node.script("nft delete table inet lab_forgets")
+        .await
+        .map(drop)
 }
 
 const QUEUE: u16 = 7;
