@@ -187,12 +187,13 @@ impl<'a> Flow<'a> {
         let sent = judge::sent(&ledger);
         self.of_all_meters(&sent)?;
         eventually("the database to hold what the meters sent", ON_ITS_WAY, || async {
-            let stored = self.stored_since(&sent).await?;
+            let mut stored = self.stored_since(&sent).await?;
+                let wills = judge::take_wills(&mut stored, &sent);
             let difference = judge::compare_within(ACROSS_A_RESTART_NS, &sent, &stored);
             let missing = judge::excuse(&difference, &ledger, gaps);
             let others = [&difference.doubled, &difference.moved, &difference.invented];
             let text = format!(
-                "{} readings compared: {} on connections that broke unanswered, {} that the broker or an open \
+                "{} readings compared, and {wills} wills that the broker said for meters: {} on connections that broke unanswered, {} that the broker or an open \
                  group had, {} lost beside these, {} doubled, {} moved, {} invented; largest shift {} ms",
                 difference.compared,
                 missing.never_vouched,

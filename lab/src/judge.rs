@@ -13,7 +13,7 @@ use actors::ledger::{Line, Value as Sent};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-pub use excused::{Gap, Missing, excuse};
+pub use excused::{Gap, Missing, excuse, take_wills};
 
 /// How far a stored time may be from the time of sending.
 pub const TOLERANCE_NS: u64 = 1_000_000_000;

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use actors::ledger::{Line, Value};
+use actors::ledger::Line;
 use anyhow::{Result, ensure};
-use lab::judge::{self, Gap, Readings};
+use lab::judge::{self, Gap};
 use lab::roles::journal;
 use lab::{Lab, eventually};
 use site::manifest::MOSQUITTO_CONF_PATH;
@@ -94,7 +94,7 @@ pub(super) async fn judged_within(
 ) -> Result<String> {
     all_taken(published.lab).await?;
     let mut stored = published.stored().await?;
-    let wills = take_wills(&mut stored, &published.sent);
+    let wills = judge::take_wills(&mut stored, &published.sent);
     let difference = judge::compare_within(tolerance_ns, &published.sent, &stored);
     let missing = judge::excuse(&difference, &published.ledger, gaps);
     ensure!(
@@ -115,25 +115,6 @@ pub(super) async fn judged_within(
         difference.largest_shift_ns / 1_000_000
     );
     Ok(published.said(happened, verdict))
-}
-
-/// Takes out what no meter says itself: the broker says it in its name when a connection ends.
-fn take_wills(stored: &mut Readings, sent: &Readings) -> usize {
-    let mut wills = 0;
-    for (series, list) in stored.iter_mut().filter(|(series, _)| series.3 == "online") {
-        let is_offline = |reading: &judge::Reading| reading.value == Value::Truth(false);
-        if sent
-            .get(series)
-            .is_some_and(|said| said.iter().any(is_offline))
-        {
-            continue;
-        }
-        let before = list.len();
-        list.retain(|reading| !is_offline(reading));
-        wills += before - list.len();
-    }
-    stored.retain(|_, list| !list.is_empty());
-    wills
 }
 
 fn seconds(gaps: &[Gap]) -> f32 {

@@ -2,9 +2,9 @@
 //! record of what was in doubt, and by when the broker had something that nobody else had. Everything
 //! else is a broken promise.
 
-use actors::ledger::Line;
+use actors::ledger::{Line, Value};
 
-use super::Difference;
+use super::{Difference, Reading, Readings};
 
 /// What is missing, sorted by the fleet's record.
 #[derive(Debug, Default)]
@@ -40,6 +40,24 @@ pub fn excuse(difference: &Difference, ledger: &[Line], gaps: &[Gap]) -> Missing
         }
     }
     missing
+}
+
+/// Takes out what no meter says itself: the broker says it in its name when a connection ends. Gives
+/// how many there were.
+pub fn take_wills(stored: &mut Readings, sent: &Readings) -> usize {
+    let is_offline = |reading: &Reading| reading.value == Value::Truth(false);
+    let mut wills = 0;
+    for (series, list) in stored.iter_mut().filter(|(series, _)| series.3 == "online") {
+        let said_itself = |said: &Vec<Reading>| said.iter().any(is_offline);
+        if sent.get(series).is_some_and(said_itself) {
+            continue;
+        }
+        let before = list.len();
+        list.retain(|reading| !is_offline(reading));
+        wills += before - list.len();
+    }
+    stored.retain(|_, list| !list.is_empty());
+    wills
 }
 
 #[cfg(test)]
