@@ -104,8 +104,9 @@ pub async fn switch_off(node: &Node) -> Result<usize> {
     let known = node
         .script(
             "nft flush ruleset
-             nft 'table inet lab_off { chain drops {
-                 type filter hook prerouting priority -400; policy drop; iif lo accept; } }'
+             nft 'table inet lab_off {
+                 chain drops { type filter hook prerouting priority -400; policy drop; iif lo accept; }
+             }'
              conntrack -L -p tcp --dport 1883 2>/dev/null | wc -l
              conntrack -F 2>/dev/null",
         )
@@ -121,9 +122,10 @@ pub async fn switch_off(node: &Node) -> Result<usize> {
 pub async fn switch_on(node: &Node, topology: &Topology) -> Result<()> {
     load_rules(node, topology).await?;
     node.script(
-        "nft 'table inet lab_forgets { chain resets {
-             type filter hook forward priority -10;
-             ct state new tcp flags & (syn | ack) == ack reject with tcp reset; } }'
+        "nft 'table inet lab_forgets {
+             chain resets { type filter hook forward priority -10;
+                 ct state new tcp flags & (syn | ack) == ack reject with tcp reset; }
+         }'
          nft delete table inet lab_off",
     )
     .await
