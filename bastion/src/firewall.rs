@@ -28,6 +28,7 @@ pub use compare::{ChainState, compare};
 pub use run::run;
 pub(crate) use tables::{EARLY, EGRESS, OURS, Table, WHOLE, makes};
 
+pub(crate) use compare::objects;
 use compare::{chains, compare_sets, flags};
 use tables::{REFERENCE, Transaction};
 
@@ -302,18 +303,13 @@ pub(crate) fn list(host: &Host, table: Table) -> Result<Option<Value>> {
     let tables = nft(host, &["-j", "list", "tables"], None).context("listing nftables' tables")?;
     let tables: Value =
         serde_json::from_str(&tables).context("reading nftables' list of tables")?;
-    let there = tables
-        .get("nftables")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .any(|object| {
-            let object = object.get("table");
-            let is = |key: &str, value: &str| {
-                object.and_then(|table| table.get(key)?.as_str()) == Some(value)
-            };
-            is("family", table.family) && is("name", table.name)
-        });
+    let there = objects(&tables).any(|object| {
+        let object = object.get("table");
+        let is = |key: &str, value: &str| {
+            object.and_then(|table| table.get(key)?.as_str()) == Some(value)
+        };
+        is("family", table.family) && is("name", table.name)
+    });
     if !there {
         return Ok(None);
     }

@@ -98,14 +98,15 @@ pub(super) fn hooked(chain: &Value) -> Vec<Value> {
         .collect()
 }
 
+/// The objects of a listing, or the commands of a ruleset.
+pub(crate) fn objects(listing: &Value) -> impl Iterator<Item = &Value> {
+    let list = listing.get("nftables").and_then(Value::as_array);
+    list.into_iter().flatten()
+}
+
 /// The chains of a listing. Handles, counters and the program's version change by themselves.
 pub(super) fn chains(listing: &Value) -> Vec<ChainState> {
-    let objects: Vec<&Value> = listing
-        .get("nftables")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .collect();
+    let objects: Vec<&Value> = objects(listing).collect();
     let text = |object: &Value, key: &str| {
         object
             .get(key)

@@ -63,6 +63,23 @@ struct Command<'a> {
     object: &'a Map<String, Value>,
 }
 
+impl<'a> Command<'a> {
+    /// What it adds to its table, with this mark in place of the rendered one; nothing for the table
+    /// itself, and for what takes away.
+    fn part(&self, mark: u32) -> Option<(&'a str, Map<String, Value>)> {
+        if self.verb != "add" || self.kind == "table" {
+            return None;
+        }
+        let mut object = self.object.clone();
+        put_mark(&mut object, mark);
+        Some((self.kind, object))
+    }
+}
+
+fn added((kind, object): (&str, Map<String, Value>)) -> Value {
+    json!({"add": {kind: object}})
+}
+
 fn parse(command: &Value) -> Result<Command<'_>> {
     let outer = command.as_object().and_then(|map| map.iter().next());
     let inner = outer.and_then(|(verb, inner)| Some((verb, inner.as_object()?.iter().next()?)));
@@ -120,13 +137,8 @@ impl Transaction {
                 all.push(table.command("add"));
             }
         }
-        for command in parsed.iter().filter(|command| comes(command.table)) {
-            if command.verb == "add" && command.kind != "table" {
-                let mut object = command.object.clone();
-                put_mark(&mut object, self.mark);
-                all.push(json!({"add": {command.kind: object}}));
-            }
-        }
+        let parts = parsed.iter().filter(|command| comes(command.table));
+        all.extend(parts.filter_map(|part| part.part(self.mark)).map(added));
         Ok(json!({"nftables": all}))
     }
 }
@@ -135,13 +147,9 @@ impl Transaction {
 pub(super) fn egress_alone(ruleset: &Value, mark: u32) -> Result<Value> {
     let mut all = EGRESS.removal().to_vec();
     all.push(EGRESS.command("add"));
-    for command in commands(ruleset)? {
-        if command.table == EGRESS && command.verb == "add" && command.kind != "table" {
-            let mut object = command.object.clone();
-            put_mark(&mut object, mark);
-            all.push(json!({"add": {command.kind: object}}));
-        }
-    }
+    let parsed = commands(ruleset)?;
+    let parts = parsed.iter().filter(|command| command.table == EGRESS);
+    all.extend(parts.filter_map(|part| part.part(mark)).map(added));
     Ok(json!({"nftables": all}))
 }
 
@@ -150,17 +158,14 @@ pub(super) fn reference(ruleset: &Value, table: Table, mark: u32) -> Result<Valu
     let aim = table.reference();
     let mut all = aim.removal().to_vec();
     all.push(aim.command("add"));
-    for command in commands(ruleset)? {
-        if command.table != table || command.verb != "add" || command.kind == "table" {
-            continue;
-        }
-        let mut object = command.object.clone();
+    let parsed = commands(ruleset)?;
+    let parts = parsed.iter().filter(|command| command.table == table);
+    for (kind, mut object) in parts.filter_map(|part| part.part(mark)) {
         object.insert("table".to_owned(), json!(REFERENCE));
-        if command.kind == "chain" {
+        if kind == "chain" {
             HOOKS.iter().for_each(|key| drop(object.remove(*key)));
         }
-        put_mark(&mut object, mark);
-        all.push(json!({"add": {command.kind: object}}));
+        all.push(added((kind, object)));
     }
     Ok(json!({"nftables": all}))
 }
@@ -195,12 +200,7 @@ pub(super) fn device_in_words(listing: &str) -> Option<&str> {
 /// would be out of date.
 pub(super) fn restoring(listing: &Value, device: Option<&str>) -> Vec<Value> {
     let mut commands = Vec::new();
-    let objects: Vec<&Value> = listing
-        .get("nftables")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .collect();
+    let objects: Vec<&Value> = compare::objects(listing).collect();
     // Rules name chains and sets, so those come first.
     let is_of = |kind: &str, group: usize| match kind {
         "metainfo" | "table" => false,
@@ -232,8 +232,7 @@ pub(super) fn restoring(listing: &Value, device: Option<&str>) -> Vec<Value> {
 
 /// The mark that a listed table puts on what it passes.
 pub(super) fn mark(listing: &Value) -> Option<u32> {
-    let objects = listing.get("nftables")?.as_array()?;
-    let rules = objects.iter().filter_map(|object| object.get("rule"));
+    let rules = compare::objects(listing).filter_map(|object| object.get("rule"));
     let mut statements = rules
         .filter_map(|rule| rule.get("expr")?.as_array())
         .flatten();
@@ -284,11 +283,7 @@ fn put_mark(rule: &mut Map<String, Value>, mark: u32) {
 
 /// What makes a chain of a ruleset see packets.
 pub(super) fn rendered_hooks(ruleset: &Value, table: Table, chain: &str) -> Vec<Value> {
-    let commands = ruleset
-        .get("nftables")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
+    let commands = compare::objects(ruleset);
     let is = |object: &Value, key: &str, value: &str| {
         object.get(key).and_then(Value::as_str) == Some(value)
     };

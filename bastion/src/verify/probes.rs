@@ -246,11 +246,7 @@ fn judge(targets: &[IpAddr], came: &[Came]) -> Finding {
 /// Packets that our outgoing chain has refused so far.
 fn counted(host: &Host) -> Result<u64> {
     let listing = firewall::list(host, firewall::WHOLE)?.context("our table is not loaded")?;
-    let objects = listing.get("nftables").and_then(Value::as_array);
-    let rules = objects
-        .into_iter()
-        .flatten()
-        .filter_map(|object| object.get("rule"));
+    let rules = firewall::objects(&listing).filter_map(|object| object.get("rule"));
     let outgoing =
         rules.filter(|rule| rule.get("chain").and_then(Value::as_str) == Some(Hook::Output.name()));
     Ok(outgoing

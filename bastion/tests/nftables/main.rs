@@ -13,3 +13,4 @@ mod egress;
 mod limits;
 mod namespace;
 mod segment;
+mod verify;

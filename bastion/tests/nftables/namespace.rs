@@ -27,7 +27,7 @@ pub(crate) fn golden_early(site: &str) -> PathBuf {
     rendered(site, EARLY_PATH)
 }
 
-fn rendered(site: &str, path: &str) -> PathBuf {
+pub(crate) fn rendered(site: &str, path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../deploy/tests/golden")
         .join(site)
@@ -48,13 +48,17 @@ fn namespace() -> String {
     link.to_str().unwrap().to_owned()
 }
 
-/// A list of users with all of whom a policy speaks: nft looks them up where it loads a ruleset.
-/// It lies in the folder that the build keeps for tests.
-static USERS: LazyLock<PathBuf> = LazyLock::new(|| {
+/// Users with all of whom a policy speaks, and whom `verify` tries.
+pub(crate) const USERS: &str = "root:x:0:0::/root:/bin/sh\n\
+    _apt:x:42:65534::/nonexistent:/bin/false\n\
+    mosquitto:x:101:103::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n\
+    systemd-timesync:x:997:997::/:/bin/false\nsystemd-resolve:x:996:996::/:/bin/false\n";
+
+/// nft looks users up where it loads a ruleset. It lies in the folder that the build keeps for
+/// tests.
+static PASSWD: LazyLock<PathBuf> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("passwd");
-    let users = "root:x:0:0::/root:/bin/sh\n_apt:x:42:65534::/nonexistent:/bin/false\n\
-                 systemd-timesync:x:997:997::/:/bin/false\nsystemd-resolve:x:996:996::/:/bin/false\n";
-    fs::write(&path, users).unwrap();
+    fs::write(&path, USERS).unwrap();
     path
 });
 
@@ -80,7 +84,7 @@ pub(crate) fn unshare(test: &str) -> Option<Command> {
         "mount --bind \"$0\" /etc/passwd && mount -t sysfs sysfs /sys && \
          mount -t tmpfs tmpfs /run && exec \"$@\"",
     );
-    command.arg(&*USERS).env(OUTSIDE, namespace());
+    command.arg(&*PASSWD).env(OUTSIDE, namespace());
     Some(command)
 }
 

@@ -21,6 +21,20 @@ Before=network-pre.target shutdown.target
 Before=networking.service dhcpcd.service NetworkManager.service systemd-networkd.service
 ";
 
+/// Debian's own `nftables.service` begins and ends with flushing everything: what happens to it
+/// happens to a unit of rules too, so that a restart or reload of it brings our table back.
+const WITH_THE_DISTRIBUTIONS: &str = "\
+# The distribution's own ruleset begins by flushing everything.
+After=nftables.service
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+";
+
 pub(super) fn files(interface: &str) -> Vec<RenderedFile> {
     vec![
         RenderedFile::public(EARLY_UNIT_PATH, early()),
@@ -55,16 +69,7 @@ Description=Shelly Bastion firewall until the policy is loaded: admins, and nobo
 Documentation=man:nft(8)
 DefaultDependencies=no
 {NETWORK}Before=shelly-bastion-policy.service
-# The distribution's own ruleset begins by flushing everything.
-After=nftables.service
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
-Conflicts=shutdown.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={load}
+{WITH_THE_DISTRIBUTIONS}ExecStart={load}
 ExecReload={load}
 
 [Install]
@@ -73,9 +78,7 @@ WantedBy=sysinit.target
     )
 }
 
-/// Debian's own `nftables.service` begins and ends with flushing everything: what happens to it
-/// happens to this unit too, so that a restart or reload of it brings our table back, and the
-/// broker stops with it.
+/// When it stops, the broker stops with it.
 fn policy() -> String {
     format!(
         "\
@@ -86,16 +89,7 @@ DefaultDependencies=no
 RequiresMountsFor={PROGRAM_PATH} {RULESET_PATH}
 {NETWORK}# Where the policy does not load, the early rules stay.
 After=shelly-bastion-early.service
-# The distribution's own ruleset begins by flushing everything.
-After=nftables.service
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
-Conflicts=shutdown.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={PROGRAM_PATH} firewall
+{WITH_THE_DISTRIBUTIONS}ExecStart={PROGRAM_PATH} firewall
 ExecReload={PROGRAM_PATH} firewall
 # No ExecStop: stopping the unit must not open the bastion.
 

@@ -1,81 +1,17 @@
-//! What `bastion verify` says of rules that are not the project's, in a kernel, in a network
-//! namespace of its own.
-//!
-//! Needs root, `nft` and `unshare`; without them each test says that it was skipped. The tests
-//! marked as ignored are the inner halves: they run in the namespace, and refuse to run elsewhere.
+//! What `bastion verify` says of rules that are not the project's, and what its probes say.
 
-// Clippy knows a test by its attribute only, and not the functions that tests share.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-use std::env;
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::process::Command;
 
 use site::answer::{Check, Report, Verdict};
 use site::manifest::{FLOWS_PATH, RULESET_PATH};
 use tempfile::TempDir;
 
-/// Names the namespace that must not be touched.
-const OUTSIDE: &str = "BASTION_TEST_OUTSIDE";
-/// What an inner half says at its end, so that one that did nothing is no pass.
-const DONE: &str = "done in a namespace of its own";
-const USERS: &str = "root:x:0:0::/root:/bin/sh\n_apt:x:42:65534::/nonexistent:/bin/false\n\
-    mosquitto:x:101:103::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n\
-    systemd-timesync:x:997:997::/:/bin/false\nsystemd-resolve:x:996:996::/:/bin/false\n";
+use crate::namespace::{DONE, USERS, inside, is_inside, nft, rendered};
 
-/// nft looks users up where it loads a ruleset. It lies in the folder that the build keeps for tests.
-static PASSWD: LazyLock<PathBuf> = LazyLock::new(|| {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("passwd-of-verify");
-    fs::write(&path, USERS).unwrap();
-    path
-});
-
-fn namespace() -> String {
-    let link = fs::read_link("/proc/self/ns/net").unwrap();
-    link.to_str().unwrap().to_owned()
-}
-
-/// Runs an inner half in a new namespace, or says why not.
-fn inside(inner: &str) {
-    let works = Command::new("unshare")
-        .args(["-n", "-m", "nft", "list", "tables"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !works {
-        let why = "no network namespace with nft (needs root, unshare, nftables)";
-        let _ = writeln!(std::io::stderr(), "skipped: {inner}: {why}");
-        return;
-    }
-    let output = Command::new("unshare")
-        .args(["-n", "-m", "sh", "-c"])
-        .arg("mount --bind \"$0\" /etc/passwd && exec \"$@\"")
-        .arg(&*PASSWD)
-        .env(OUTSIDE, namespace())
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", inner, "--ignored", "--nocapture"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains(DONE),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-/// Nothing here may ever touch the firewall of the machine that runs the tests.
-fn is_inside() -> bool {
-    env::var(OUTSIDE).is_ok_and(|outside| outside != namespace())
-}
-
-fn nft(commands: &str) {
-    let output = Command::new("nft").arg(commands).output().unwrap();
-    assert!(output.status.success(), "nft {commands}: {output:?}");
+/// What somebody types.
+fn by_hand(command: &str) {
+    nft(&[command]);
 }
 
 /// A machine with the rendered policy of the site `home`, in the folder and in the kernel.
@@ -85,10 +21,8 @@ fn machine() -> TempDir {
     fs::create_dir_all(at("/run")).unwrap();
     fs::create_dir_all(at("/etc/shelly-bastion")).unwrap();
     fs::write(at("/etc/passwd"), USERS).unwrap();
-    let golden =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/tests/golden/home/bastion/files");
     for path in [RULESET_PATH, FLOWS_PATH] {
-        fs::copy(golden.join(path.trim_start_matches('/')), at(path)).unwrap();
+        fs::copy(rendered("home", path), at(path)).unwrap();
     }
     load(&root);
     root
@@ -129,7 +63,7 @@ fn one(mut checks: Vec<Check>) -> (String, Verdict, String) {
 
 #[test]
 fn other_rules_in_the_path_are_listed_and_judged() {
-    inside("inside_other_rules_in_the_path_are_listed_and_judged");
+    inside("verify::inside_other_rules_in_the_path_are_listed_and_judged");
 }
 
 #[test]
@@ -186,11 +120,11 @@ fn inside_other_rules_in_the_path_are_listed_and_judged() {
         ),
     ];
     for (commands, subject, does) in cases {
-        nft(commands);
+        by_hand(commands);
         let (found, verdict, detail) = one(verify(&root, "other rules"));
         let family_and_table = subject.trim_start_matches("other rules: ");
         let family_and_table: Vec<&str> = family_and_table.split(' ').take(2).collect();
-        nft(&format!("delete table {}", family_and_table.join(" ")));
+        by_hand(&format!("delete table {}", family_and_table.join(" ")));
         assert_eq!(found, subject);
         if does.is_empty() {
             assert_eq!((verdict, detail.as_str()), (Verdict::Held, ""), "{subject}");
@@ -212,7 +146,7 @@ fn inside_other_rules_in_the_path_are_listed_and_judged() {
 
 #[test]
 fn probes_show_that_each_user_is_refused() {
-    inside("inside_probes_show_that_each_user_is_refused");
+    inside("verify::inside_probes_show_that_each_user_is_refused");
 }
 
 /// The far end of a pair of interfaces answers for nobody, so what is let out finds silence.
@@ -266,7 +200,7 @@ fn inside_probes_show_that_each_user_is_refused() {
     assert_eq!(probes(), all(&[]));
     // A hole for one user, and one for another who has no name here.
     for (user, name) in [("65534", "nobody"), ("64000", "the daemon")] {
-        nft(&format!(
+        by_hand(&format!(
             "insert rule inet shelly_bastion output meta skuid {user} accept"
         ));
         assert_eq!(probes(), all(&[name]), "{name}");
@@ -274,16 +208,16 @@ fn inside_probes_show_that_each_user_is_refused() {
     }
     assert_eq!(probes(), all(&[]));
     // Refused all the same, but not by our rules.
-    nft(
+    by_hand(
         "add table inet other; add chain inet other c { type filter hook output priority -5; }; \
          add rule inet other c oifname near reject with icmpx admin-prohibited",
     );
     let mut expected = all(&[]);
     expected.last_mut().unwrap().1 = Verdict::Broken;
     assert_eq!(probes(), expected);
-    nft("delete table inet other");
+    by_hand("delete table inet other");
     // Without the table there is nothing that could count.
-    nft("delete table inet shelly_bastion");
+    by_hand("delete table inet shelly_bastion");
     let (subject, verdict, detail) = one(verify(&root, "probe"));
     assert_eq!((subject.as_str(), verdict), ("probes", Verdict::NotChecked));
     assert_eq!(detail, "our table is not loaded");
