@@ -196,7 +196,7 @@ async fn queue(stage: &Stage) -> Result<String> {
     let reader = Login::Account(VISITOR_ACCOUNT);
     mqtt::subscribe_once(lab, &lab.collector, &bastion, reader, &topic, &["-E"]).await?;
     let lines = format!("for n in $(seq {MISSED}); do echo missed-$n; done");
-    mqtt::publish_lines_at_qos_0(lab, &lab.meters, Login::Account(meter), &topic, &lines).await?;
+    mqtt::publish_lines(lab, &lab.meters, Login::Account(meter), 0, &topic, &lines).await?;
     let count = MISSED.to_string();
     let project = mqtt::subscribe_once(
         lab,

@@ -210,7 +210,7 @@ async fn make_noise(lab: &Lab) -> Result<()> {
     let lines = format!(
         "for i in $(seq {NOISE_MESSAGES}); do head -c {NOISE_BYTES} /dev/urandom | base64 -w 0; echo; done"
     );
-    lab::roles::mqtt::publish_lines(lab, &lab.stranger, login, &topic, &lines).await
+    lab::roles::mqtt::publish_lines(lab, &lab.stranger, login, 1, &topic, &lines).await
 }
 
 const COPY: &str = "/root/older-copy";

@@ -1,3 +1,5 @@
+//! What counts as the same policy, and which changes are tried.
+
 use std::collections::BTreeSet;
 
 use site::flow::{Action, Direction, Match, Rule};

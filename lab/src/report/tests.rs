@@ -1,3 +1,5 @@
+//! The page and the JUnit file of a run: complete, and nothing in them that a browser obeys.
+
 use super::*;
 
 fn entry(name: &'static str, verdict: Verdict, said: &str) -> Entry {

@@ -102,7 +102,8 @@ pub async fn publish_as(
     node.exec("root", &command).await
 }
 
-/// Publishes each line that a script of `sh` prints as one message, over one connection.
+/// Publishes each line that a script of `sh` prints as one message, over one connection. Older meters
+/// publish at QoS 0, later ones at 1.
 ///
 /// # Errors
 /// When the script or the client ends badly.
@@ -110,27 +111,12 @@ pub async fn publish_lines(
     lab: &Lab,
     node: &Node,
     login: Login<'_>,
+    qos: u8,
     topic: &str,
     script: &str,
 ) -> Result<()> {
     let options = options(lab, node, &lab.site.public.host, login).await?;
-    let command = format!("{{ {script}; }} | env {options} mosquitto_pub -q 1 -l -t '{topic}'");
-    node.script(&command).await.map(drop)
-}
-
-/// As [`publish_lines`], but at QoS 0, as older meters publish.
-///
-/// # Errors
-/// As [`publish_lines`].
-pub async fn publish_lines_at_qos_0(
-    lab: &Lab,
-    node: &Node,
-    login: Login<'_>,
-    topic: &str,
-    script: &str,
-) -> Result<()> {
-    let options = options(lab, node, &lab.site.public.host, login).await?;
-    let command = format!("{{ {script}; }} | env {options} mosquitto_pub -q 0 -l -t '{topic}'");
+    let command = format!("{{ {script}; }} | env {options} mosquitto_pub -q {qos} -l -t '{topic}'");
     node.script(&command).await.map(drop)
 }
 

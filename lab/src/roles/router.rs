@@ -135,9 +135,9 @@ pub async fn switch_on(node: &Node, topology: &Topology) -> Result<()> {
 /// Lets through again what is in the middle of a connection, as it did at first.
 ///
 /// # Errors
-/// When it was not switched on.
+/// When the engine refuses.
 pub async fn settled(node: &Node) -> Result<()> {
-    node.script("nft delete table inet lab_forgets")
+    node.script("nft 'table inet lab_forgets; delete table inet lab_forgets'")
         .await
         .map(drop)
 }
