@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use lab::Lab;
 use lab::eventually::{Look, eventually};
 use lab::probe::{attempt, tcp};
-use lab::roles::ill_will::{act, begin, log, until};
+use lab::roles::ill_will::{act, begin, log, order, until};
 use lab::roles::router::FLAT_PORT;
 use lab::site_file::CHECK_ACCOUNT;
 use lab::topology::{FLAT, ROUTER};
@@ -45,30 +45,20 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 /// The one meter of the bastion in the LAN, and what it does there from the Internet.
 fn as_its_meter(lab: &Lab, more: Value) -> Result<Value> {
     let meter = lab.flat.site.meters.first().context("no meter")?;
-    let mut order = json!({
-        "host": lab.topology.wan.host(ROUTER).v4.to_string(),
-        "port": FLAT_PORT,
-        "user": meter.id,
-        "password": lab.flat.secrets.password(&meter.id)?.expose(),
-        "topic": format!("{}/info", meter.prefix),
-    });
-    let (Some(order_map), Some(more)) = (order.as_object_mut(), more.as_object()) else {
-        anyhow::bail!("an order is an object");
-    };
-    order_map.extend(more.clone());
+    let broker = (lab.topology.wan.host(ROUTER).v4, FLAT_PORT);
+    let topic = json!({ "topic": format!("{}/info", meter.prefix) });
+    let mut order = order(broker, &meter.id, &lab.flat.secrets, topic)?;
+    if let (Value::Object(order), Value::Object(more)) = (&mut order, more) {
+        order.extend(more);
+    }
     Ok(order)
 }
 
 /// A reader in the LAN begins to hear what the meter says.
 async fn reader_hears(lab: &Lab, name: &str, filter: &str) -> Result<()> {
-    let order = json!({
-        "what": "hear",
-        "host": lab.topology.lan.host(FLAT).v4.to_string(),
-        "port": MQTT_PORT,
-        "user": CHECK_ACCOUNT,
-        "password": lab.flat.secrets.password(CHECK_ACCOUNT)?.expose(),
-        "filter": filter,
-    });
+    let broker = (lab.topology.lan.host(FLAT).v4, MQTT_PORT);
+    let hear = json!({ "what": "hear", "filter": filter });
+    let order = order(broker, CHECK_ACCOUNT, &lab.flat.secrets, hear)?;
     begin(&lab.collector, name, &order, "subscribed").await
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use lab::probe::{attempt, tcp};
 use lab::topology::BASTION;
-use site::flow::MQTT_LOOPBACK_PORT;
+use site::flow::{MQTT_LOOPBACK_PORT, MQTT_PORT};
 
 use crate::shared::{Scenario, Stage, scenario};
 
@@ -28,6 +28,16 @@ async fn programs(stage: &Stage) -> Result<String> {
     }
     let outside = lab.topology.dmz.host(BASTION).both();
     let outside = outside.map(|address| tcp(address, MQTT_LOOPBACK_PORT));
+    // The twin: the same way, to the listener that is for others.
+    let open = lab.topology.dmz.host(BASTION).both();
+    let open = open.map(|address| tcp(address, MQTT_PORT));
+    for outcome in attempt(&lab.collector, "root", &open).await? {
+        ensure!(
+            outcome.got_through(),
+            "proves nothing: a reader does not reach the bastion at {} at all",
+            outcome.target
+        );
+    }
     for node in [&lab.neighbour, &lab.collector, &lab.stranger] {
         for outcome in attempt(node, "root", &outside).await? {
             ensure!(
@@ -39,7 +49,8 @@ async fn programs(stage: &Stage) -> Result<String> {
         }
     }
     Ok(
-        "a program reached the broker over loopback; three machines did not from outside"
+        "a program reached the broker over loopback; three machines did not from outside, and one of them reaches the \
+         listener that is for others"
             .to_owned(),
     )
 }

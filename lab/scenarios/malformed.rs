@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use lab::Lab;
-use lab::roles::ill_will::act;
+use lab::roles::ill_will::{act, order};
 use lab::roles::journal;
 use lab::roles::mqtt::{Login, publish};
 use lab::topology::{ROUTER, nth};
@@ -55,18 +55,16 @@ async fn malformed(stage: &Stage) -> Result<String> {
     let (meter, prefix) = spare(lab, 15)?;
     let broker = pid(lab).await?;
     let before = journal::report(&lab.bastion).await?;
-    let order = json!({
+    let corpus = json!({
         "what": "corpus",
-        "host": lab.topology.wan.host(ROUTER).v4.to_string(),
-        "port": MQTT_PORT,
-        "user": meter,
-        "password": lab.secrets.password(meter)?.expose(),
         "topic": format!("{prefix}/info"),
         "seed": SEED,
         "count": PACKETS,
         "pause": PAUSE,
         "sources": sources.map(|source| source.to_string()),
     });
+    let broker_at = (lab.topology.wan.host(ROUTER).v4, MQTT_PORT);
+    let order = order(broker_at, meter, &lab.secrets, corpus)?;
     let said = act(&lab.stranger, "corpus", &order).await?;
     let said: Said = serde_json::from_str(&said).with_context(|| format!("it said {said}"))?;
     ensure!(

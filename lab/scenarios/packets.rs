@@ -146,6 +146,19 @@ pub(crate) fn refused_by_its_rule(tried: &Tried) -> Result<&'static str> {
     Ok(rule)
 }
 
+/// Judges a frame that goes past the policy, and returns its name.
+pub(crate) fn held_at_the_device(tried: &Tried) -> Result<&str> {
+    let Tried { attempt, off, on } = tried;
+    arrives(tried, off).context("without the policy")?;
+    ensure!(
+        on.arrived.is_empty() && !on.answered,
+        "promise broken: {}: it got past the chain at the device and arrived at {:?}",
+        attempt.name,
+        on.arrived
+    );
+    Ok(&attempt.name)
+}
+
 /// The twin: it arrives where it shall, and is answered where it can be.
 fn arrives(tried: &Tried, outcome: &Outcome) -> Result<()> {
     let attempt = &tried.attempt;
@@ -163,10 +176,10 @@ fn arrives(tried: &Tried, outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// A socket that is refused for want of the capability, and the frames that only this stops.
+/// A socket that is refused for want of the capability; and with it, the frames that the policy
+/// does not see, and the chain at the device holds.
 fn sockets(stage: &Stage, placement: Placement) -> Result<String> {
-    let packets = stage.packets()?;
-    let all = packets.of(placement);
+    let all = stage.packets()?.of(placement);
     let mut refused = Vec::new();
     for (index, tried) in all.iter().enumerate() {
         if tried.attempt.barrier != Barrier::Capability {
@@ -195,27 +208,16 @@ fn sockets(stage: &Stage, placement: Placement) -> Result<String> {
         refused.len(),
         refused.join("; ")
     );
-    // The policy's other chains see no frame. Where a chain for frames is loaded, it must stop them.
-    let filters = packets.filters_frames.get(&placement) == Some(&true);
     let mut frames = Vec::new();
-    for tried in all.iter().filter(|tried| tried.attempt.kind == Kind::Frame) {
-        arrives(tried, &tried.off).context("without the policy")?;
-        let arrived = !tried.on.arrived.is_empty();
-        ensure!(
-            arrived != filters,
-            "{}: arrived with the policy: {arrived}; a chain for frames is loaded: {filters}",
-            tried.attempt.name
-        );
-        frames.push(tried.attempt.name.as_str());
+    for tried in all
+        .iter()
+        .filter(|tried| tried.attempt.barrier == Barrier::Device)
+    {
+        frames.push(held_at_the_device(tried)?);
     }
     ensure!(!frames.is_empty(), "no frame was tried");
-    let verdict = if filters {
-        "the chain for frames stopped them"
-    } else {
-        "they get past the policy: only the missing capability stops them"
-    };
     said += &format!(
-        "\n    with the capability, {verdict}: {}",
+        "\n    with the capability, the chain at the device held them: {}",
         frames.join("; ")
     );
     Ok(said)

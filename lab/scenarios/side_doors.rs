@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use lab::Lab;
-use lab::roles::ill_will::{act, begin, log, until};
+use lab::roles::ill_will::{act, begin, log, order, until};
 use lab::roles::mqtt::{Login, publish};
 use lab::site_file::SECOND_COLLECTOR;
 use lab::topology::{BASTION, ROUTER};
@@ -25,19 +25,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-fn as_meter(lab: &Lab, account: &str, more: &[(&str, Value)]) -> Result<Value> {
-    let mut order = json!({
-        "host": lab.topology.wan.host(ROUTER).v4.to_string(),
-        "port": MQTT_PORT,
-        "user": account,
-        "password": lab.secrets.password(account)?.expose(),
-    });
-    for (key, value) in more {
-        if let Some(slot) = order.as_object_mut() {
-            slot.insert((*key).to_owned(), value.clone());
-        }
-    }
-    Ok(order)
+fn as_meter(lab: &Lab, account: &str, more: Value) -> Result<Value> {
+    let broker = (lab.topology.wan.host(ROUTER).v4, MQTT_PORT);
+    order(broker, account, &lab.secrets, more)
 }
 
 /// Two wills of one meter: for another's topic, then for its own, which is the twin.
@@ -48,7 +38,7 @@ async fn wills(stage: &Stage) -> Result<String> {
     let reader = stage.reader().await?;
     for (prefix, payload) in [(other, "66.17"), (own, "42.17")] {
         let will = json!([format!("{prefix}/info"), payload]);
-        let order = as_meter(lab, forger, &[("what", json!("die")), ("will", will)])?;
+        let order = as_meter(lab, forger, json!({ "what": "die", "will": will }))?;
         act(&lab.stranger, "will", &order).await?;
     }
     let heard = reader.heard_until(&format!("{own}/info 42.17")).await?;
@@ -66,25 +56,16 @@ async fn retained(stage: &Stage) -> Result<String> {
     let (_, other) = spare(lab, 20)?;
     let name = "hear-retained";
     let retain = |topic: String, payload: &str| {
-        let what = [
-            ("what", json!("retain")),
-            ("topic", json!(topic)),
-            ("payload", json!(payload)),
-        ];
-        as_meter(lab, forger, &what)
+        let what = json!({ "what": "retain", "topic": topic, "payload": payload });
+        as_meter(lab, forger, what)
     };
     for (prefix, payload) in [(other, "poison"), (own, "kept")] {
         let order = retain(format!("{prefix}/info"), payload)?;
         act(&lab.stranger, "retain", &order).await?;
     }
-    let order = json!({
-        "what": "hear",
-        "host": lab.topology.dmz.host(BASTION).v4.to_string(),
-        "port": MQTT_PORT,
-        "user": SECOND_COLLECTOR,
-        "password": lab.secrets.password(SECOND_COLLECTOR)?.expose(),
-        "filter": "shellies/+/info",
-    });
+    let broker = (lab.topology.dmz.host(BASTION).v4, MQTT_PORT);
+    let hear = json!({ "what": "hear", "filter": "shellies/+/info" });
+    let order = order(broker, SECOND_COLLECTOR, &lab.secrets, hear)?;
     begin(&lab.collector, name, &order, "subscribed").await?;
     // Kept messages come first, so behind this one nothing kept is due any more.
     let topic = format!("{own}/info");

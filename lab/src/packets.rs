@@ -39,8 +39,8 @@ pub enum Barrier {
     Rule(&'static str),
     /// Its user lacks the capability for such a socket.
     Capability,
-    /// Nothing in the policy, which sees no frame: only that programs lack the capability.
-    OnlyCapability,
+    /// The chain at the device: the policy sees no frame.
+    Device,
 }
 
 /// What attempts have in common.
@@ -131,8 +131,6 @@ pub struct Tried {
 pub struct Packets {
     /// All attempts.
     pub tried: BTreeMap<Placement, Vec<Tried>>,
-    /// Placements in which a chain for outgoing frames was loaded, beside the policy's others.
-    pub filters_frames: BTreeMap<Placement, bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -158,17 +156,12 @@ impl Packets {
         let sightings = watchers.end().await?;
         let (dmz, flat) = measured?;
         lab.steps.done("packets without the policies and with them");
-        let filters_frames = [
-            (Placement::Dmz, dmz.filters_frames),
-            (Placement::Flat, flat.filters_frames),
-        ];
         Ok(Packets {
             tried: [
                 (Placement::Dmz, dmz.tried(&sightings)?),
                 (Placement::Flat, flat.tried(&sightings)?),
             ]
             .into(),
-            filters_frames: filters_frames.into(),
         })
     }
 
@@ -184,7 +177,6 @@ struct Measured {
     bastion: String,
     off: (u16, Vec<Said>),
     on: (u16, Vec<Said>),
-    filters_frames: bool,
 }
 
 async fn in_both_states(lab: &Lab, placement: Placement, first: u16) -> Result<Measured> {
@@ -211,16 +203,11 @@ async fn in_both_states(lab: &Lab, placement: Placement, first: u16) -> Result<M
     let on = send(&place, &attempts, second, TABLE)
         .await
         .with_context(what)?;
-    let tables = place
-        .bastion
-        .run(&["nft", "list", "tables", "netdev"])
-        .await?;
     Ok(Measured {
         attempts,
         bastion: place.bastion.name.clone(),
         off: (first, off),
         on: (second, on),
-        filters_frames: tables.contains(TABLE),
     })
 }
 

@@ -273,7 +273,7 @@ fn frames(place: &Place<'_>) -> Vec<Attempt> {
             .by_hand("udp", source)
             .port(53);
         one.order.hop.clone_from(&place.hop);
-        one.barrier = Barrier::OnlyCapability;
+        one.barrier = Barrier::Device;
         one
     };
     let [home, home_v6, ..] = &place.home;

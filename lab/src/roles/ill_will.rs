@@ -1,15 +1,40 @@
 //! Programs that mean a broker no good. What they do is in `broker.py`; who they are and what must
 //! come of it is left to the scenarios.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use serde_json::Value;
+use anyhow::{Context as _, Result, bail};
+use deploy::Secrets;
+use serde_json::{Value, json};
 
 use crate::eventually::{Look, eventually};
 use crate::node::{Node, Upload};
 
 const PROGRAM: &str = "/root/broker.py";
+
+/// What to do, `more`, behind a login at a broker.
+///
+/// # Errors
+/// When the account has no password.
+pub fn order(
+    (host, port): (IpAddr, u16),
+    account: &str,
+    secrets: &Secrets,
+    more: Value,
+) -> Result<Value> {
+    let login = json!({
+        "host": host.to_string(),
+        "port": port,
+        "user": account,
+        "password": secrets.password(account)?.expose(),
+    });
+    let (Value::Object(mut order), Value::Object(more)) = (login, more) else {
+        bail!("what shall be done is no object");
+    };
+    order.extend(more);
+    Ok(Value::Object(order))
+}
 
 async fn bring(node: &Node, name: &str, order: &Value) -> Result<String> {
     let path = format!("/root/{name}.json");
