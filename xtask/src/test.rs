@@ -80,10 +80,8 @@ pub(crate) fn run(workspace: &Workspace, test: &Test) -> Result<ExitCode> {
     }
     if test.no_vm {
         println!("the virtual Pi was left out (--no-vm)");
-    } else if let Err(err) = virtual_pi::possible(workspace)
-        .map_err(anyhow::Error::from)
-        .and_then(|()| step("virtual Pi", || virtual_pi::ensure(workspace)).map(drop))
-    {
+    } else if let Err(err) = virtual_pi::set_up(workspace) {
+        // One that is not made though it could be is a fault, and ends the run.
         println!("the virtual Pi was left out, since this machine cannot make one: {err:#}");
     } else {
         let wanted = if test.vm {

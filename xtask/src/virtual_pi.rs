@@ -71,10 +71,7 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<Made> {
     let (machine, mirror) = (MACHINE.folder(workspace)?, MIRROR.folder(workspace)?);
     let made = Made { machine, mirror };
     let is_there = |part: &Part, folder: &Path| folder.join(part.result).is_file();
-    if is_there(&MACHINE, &made.machine) && is_there(&MIRROR, &made.mirror) {
-        return Ok(made);
-    }
-    set_up()?;
+    set_up(workspace)?;
     for (part, folder) in [(&MIRROR, &made.mirror), (&MACHINE, &made.machine)] {
         if !is_there(part, folder) {
             part.make(workspace, folder)
@@ -208,8 +205,16 @@ pub(crate) fn possible(workspace: &Workspace) -> Result<(), Lack> {
     Ok(())
 }
 
-/// Installs what is missing and lets programs of the Pi's processor run, as root.
-fn set_up() -> Result<()> {
+/// Installs what is missing and lets programs of the Pi's processor run, as root, unless the virtual
+/// Pi is made already.
+///
+/// # Errors
+/// When it cannot be made here: another distribution, no root, no such emulation.
+pub(crate) fn set_up(workspace: &Workspace) -> Result<()> {
+    possible(workspace)?;
+    if is_made(workspace) {
+        return Ok(());
+    }
     if !is_root() {
         bail!("making the virtual Pi needs root: run `cargo xtask lab --tier vm` as root once");
     }
