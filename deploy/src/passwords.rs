@@ -189,6 +189,22 @@ impl Passwords {
     }
 }
 
+/// What a person has to know when a rollback brought earlier passwords back: the secrets file holds
+/// the later ones, and only a person knows which of the two a meter has. Nothing when it did not.
+#[must_use]
+pub fn earlier_again(change: &AccountChange, file: &Path) -> Option<String> {
+    if change.password.is_empty() {
+        return None;
+    }
+    let file = file.display();
+    Some(format!(
+        "warning: these accounts have the passwords of that release again: {}; {file} has later ones. Those of then \
+         are in the copy beside it (`…before-<release>.secrets.toml`): put it in its place, or give these accounts \
+         new ones with `deploy --rotate`",
+        listed(&change.password)
+    ))
+}
+
 fn listed(names: &[String]) -> String {
     let mut shown: Vec<String> = names
         .iter()

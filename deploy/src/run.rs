@@ -11,8 +11,9 @@ use crate::cli::{Action, Cli, Shared};
 use crate::connect::open;
 use crate::deployment::{Job, Options, verify};
 use crate::ending::{Ending, Moment, Now};
-use crate::passwords::Passwords;
+use crate::passwords::{self, Passwords};
 use crate::pi::{self, Fresh, Places};
+use crate::secrets::Secrets;
 use crate::settle::settle;
 use crate::ssh::Ssh;
 use crate::steps::Steps;
@@ -141,6 +142,10 @@ async fn rollback(
         shown::line(&outcome.release),
         report::counts(&outcome.plan)
     );
+    let file = Secrets::path_beside(&cli.shared.site);
+    if let Some(words) = passwords::earlier_again(&outcome.plan.accounts, &file) {
+        steps.remark(&words);
+    }
     Ok(ending)
 }
 

@@ -223,10 +223,16 @@ fn history_status_and_rollback() {
         .with(0)
         .says(&["release", "old", "1 held, 0 broken", "8.0 GiB of 16.0 GiB"]);
     machine.write("stage/release", "r1");
-    say(&machine, "rollback", &answers::outcome(State::Waiting, ""));
+    let mut back = answers::outcome(State::Waiting, "");
+    back.plan.accounts.password = vec!["shellyem-1".to_owned()];
+    say(&machine, "rollback", &back);
     let mut command = machine.deploy(&["rollback", "r1", "--yes"]);
     let ended: crate::machine::Ended = command.output().unwrap().into();
-    ended.with(0).says(&["release r1 is in place"]);
+    ended.with(0).says(&[
+        "release r1 is in place",
+        "have the passwords of that release again: shellyem-1;",
+        "before-<release>.secrets.toml",
+    ]);
     let log = machine.read("stage/log");
     assert!(log.contains("rollback r1 --confirm-within 60"), "{log}");
     assert!(log.contains("confirm r1"), "{log}");
