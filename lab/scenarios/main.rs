@@ -30,7 +30,8 @@ use libtest_mimic::Trial;
 use shared::Scenario;
 
 fn main() -> ExitCode {
-    mutate::run(&all()).unwrap_or_else(|| lab::runner::run(all(), vec![named_by_the_page()]))
+    let scenarios = outage::with_sample(all(), lab::artifacts::seed());
+    mutate::run(&all()).unwrap_or_else(|| lab::runner::run(scenarios, vec![named_by_the_page()]))
 }
 
 /// `docs/security.md` names the scenarios that prove its lines; each must be there.

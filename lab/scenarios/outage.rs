@@ -13,7 +13,12 @@ mod programs;
 pub(crate) mod run;
 mod soak;
 
+use lab::sample::sample;
+
 use crate::shared::Scenario;
+
+/// Of those that take part in a run only with `--full`, so many are run each time.
+const SAMPLE: usize = 2;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     [
@@ -28,4 +33,20 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Takes as many outages into a run as its time allows, chosen by the seed. The contrast shows what
+/// another way loses, and the soak is a run of its own.
+pub(crate) fn with_sample(mut scenarios: Vec<Scenario>, seed: u64) -> Vec<Scenario> {
+    let all: Vec<&str> = scenarios
+        .iter()
+        .filter(|scenario| scenario.only_in_full && scenario.name.starts_with("outage::"))
+        .map(|scenario| scenario.name)
+        .filter(|name| !name.starts_with("outage::contrast") && !name.starts_with("outage::soak"))
+        .collect();
+    let chosen = sample(&all, seed, SAMPLE);
+    for scenario in &mut scenarios {
+        scenario.only_in_full &= !chosen.contains(&scenario.name);
+    }
+    scenarios
 }

@@ -132,7 +132,7 @@ impl runner::Stage for Stage {
     async fn about(&self) -> About {
         About {
             versions: self.lab.versions().await,
-            seed: None,
+            seed: Some(self.lab.artifacts.seed),
             taken_out: self
                 .lab
                 .taken_out

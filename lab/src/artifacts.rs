@@ -10,6 +10,16 @@ use crate::node::Upload;
 /// Set by `cargo xtask lab`, and by nothing else.
 pub const SWITCH: &str = "SHELLY_LAB";
 
+/// The seed that samples are chosen by, for those who choose before there is a lab; 0 where there
+/// shall be none, and where it is no number, which [`Artifacts::read`] refuses.
+#[must_use]
+pub fn seed() -> u64 {
+    std::env::var(format!("{SWITCH}_SEED"))
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_default()
+}
+
 /// What the lab consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
