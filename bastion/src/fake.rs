@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) broken_settings: Option<String>,
     /// The broker refuses when its accounts hold this.
     pub(crate) refused_accounts: Option<String>,
+    /// Units that systemd was asked to show.
+    pub(crate) shown: Vec<String>,
     /// Every call that changes something.
     pub(crate) log: Vec<String>,
     clock: Duration,
@@ -122,7 +124,14 @@ impl Fake {
         let mut said = Vec::new();
         for unit in units {
             match *verb {
-                "show" => said.push(self.show(state, unit)),
+                "show" => {
+                    state.shown.push((*unit).to_owned());
+                    said.push(self.show(state, unit));
+                }
+                "list-units" if state.active.contains_key(*unit) => {
+                    said.push(format!("{unit} loaded active running It runs"));
+                }
+                "list-units" => {}
                 "start" | "restart" if self.is_masked(unit) => failed = true,
                 "start" if state.active.contains_key(*unit) => {}
                 "start" | "restart" => {

@@ -100,7 +100,7 @@ fn look(host: &Host, names: &[&str]) -> Vec<Unit> {
         return vec![Unit::default(); names.len()];
     }
     // Nothing is worse than not knowing: an empty answer counts as not running.
-    units::look(host, names).unwrap_or_else(|_| vec![Unit::default(); names.len()])
+    units::show(host, names, &[]).unwrap_or_else(|_| vec![Unit::default(); names.len()])
 }
 
 fn idle(names: &[&str], units: &[Unit]) -> Vec<String> {

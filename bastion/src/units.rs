@@ -1,127 +1,22 @@
-//! Units of systemd: how they are, what has to be done so that they are as the manifest says,
-//! and doing it.
+//! Units of systemd: what has to be done so that they are as the manifest says, and doing it. How
+//! they are is asked in [`look`](mod@look).
 //!
 //! Where there is no systemd, only the broker is looked after, see [`crate::service`].
 
-use std::path::Path;
+mod look;
 
 use anyhow::Result;
 use site::answer::{UnitAction, UnitChange};
 use site::manifest::{Manifest, UnitEntry, UnitState};
 use tracing::info;
 
+pub(crate) use look::{Unit, look, show};
+
 use crate::host::Host;
+use look::masks;
 
 /// Where the units of this machine's administrator lie.
 pub(crate) const UNITS_FOLDER: &str = "/etc/systemd/system";
-
-const PROPERTIES: &str = "--property=LoadState,ActiveState,UnitFileState,NRestarts,InvocationID";
-
-/// What systemd says of a unit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Unit {
-    /// `loaded`, `not-found`, `masked`, ….
-    pub(crate) load: String,
-    /// `active`, `inactive`, `failed`, `activating`, ….
-    pub(crate) active: String,
-    /// `enabled`, `disabled`, `static`, `masked`, …; empty when there is no file.
-    pub(crate) file: String,
-    /// How often it was started afresh because it had ended.
-    pub(crate) restarts: String,
-    /// Changes with each start.
-    pub(crate) invocation: String,
-}
-
-impl Unit {
-    pub(crate) fn is_active(&self) -> bool {
-        matches!(self.active.as_str(), "active" | "reloading")
-    }
-
-    fn is_masked(&self) -> bool {
-        self.load == "masked" || self.file.starts_with("masked")
-    }
-
-    /// Neither active nor able to start, or not there at all.
-    fn is_off(&self) -> bool {
-        let stopped = matches!(self.active.as_str(), "inactive" | "failed");
-        stopped && (self.load == "not-found" || self.is_masked())
-    }
-
-    /// A unit without an `[Install]` section cannot be set to start at boot: others pull it in.
-    fn starts_at_boot(&self) -> bool {
-        matches!(
-            self.file.as_str(),
-            "enabled" | "static" | "indirect" | "generated" | "alias" | "transient"
-        )
-    }
-
-    /// In words, when it is not as it should be.
-    pub(crate) fn fault(&self, wanted: UnitState) -> Option<String> {
-        match wanted {
-            UnitState::Off if self.is_off() => None,
-            UnitState::Off => Some(format!(
-                "is {} and {}, shall be off",
-                self.active,
-                if self.file.is_empty() {
-                    &self.load
-                } else {
-                    &self.file
-                }
-            )),
-            UnitState::Running if self.load == "not-found" => {
-                Some("is not on this machine".to_owned())
-            }
-            UnitState::Running if !self.is_active() => {
-                Some(format!("is {}, shall run", self.active))
-            }
-            UnitState::Running if !self.starts_at_boot() => {
-                Some("runs, but does not start at boot".to_owned())
-            }
-            UnitState::Running => None,
-        }
-    }
-}
-
-/// How units are, in the order of the names.
-///
-/// # Errors
-/// When systemd does not answer for each.
-pub(crate) fn look(host: &Host, names: &[&str]) -> Result<Vec<Unit>> {
-    if names.is_empty() {
-        return Ok(vec![]);
-    }
-    let said = host.run("systemctl", &[&["show", PROPERTIES, "--"], names].concat())?;
-    let found = parse(&said);
-    anyhow::ensure!(
-        found.len() == names.len(),
-        "systemctl show answers for {} of {} units",
-        found.len(),
-        names.len()
-    );
-    Ok(found)
-}
-
-/// Blocks of `Key=value`, one per unit, with an empty line between them.
-fn parse(said: &str) -> Vec<Unit> {
-    let blocks = said.split("\n\n").filter(|block| !block.trim().is_empty());
-    blocks
-        .map(|block| {
-            let mut unit = Unit::default();
-            for (key, value) in block.lines().filter_map(|line| line.split_once('=')) {
-                let field = match key {
-                    "LoadState" => &mut unit.load,
-                    "ActiveState" => &mut unit.active,
-                    "UnitFileState" => &mut unit.file,
-                    "NRestarts" => &mut unit.restarts,
-                    "InvocationID" => &mut unit.invocation,
-                    _ => continue,
-                };
-                value.clone_into(field);
-            }
-            unit
-        })
-        .collect()
-}
 
 /// What the files of a run say to the units.
 pub(crate) struct Files<'a> {
@@ -145,7 +40,7 @@ pub(crate) fn plan(
 ) -> Result<Vec<UnitChange>> {
     let mut changes = Vec::new();
     let names: Vec<&str> = new.units.iter().map(|unit| unit.name.as_str()).collect();
-    let found = look(host, &names)?;
+    let found = look(host, &names, &[])?;
     for unit in before.into_iter().flat_map(|before| &before.units) {
         if names.contains(&unit.name.as_str()) {
             continue;
@@ -170,11 +65,6 @@ pub(crate) fn plan(
     changes.extend(stops);
     changes.extend(others);
     Ok(changes)
-}
-
-/// Whether this is what `systemctl mask` leaves.
-fn masks(path: &Path) -> bool {
-    std::fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
 }
 
 fn change(name: &str, action: UnitAction) -> UnitChange {
@@ -250,7 +140,7 @@ pub(crate) fn carry_out(
     let mut off = of(&|action| action == UnitAction::Stop);
     off.retain(|name| names(new, name));
     let on = of(&|action| !matches!(action, UnitAction::Stop | UnitAction::Unmask));
-    let found = look(host, &on)?;
+    let found = look(host, &on, &[])?;
     let that = |fits: &dyn Fn(&Unit) -> bool| -> Vec<&str> {
         let each = on.iter().zip(&found).filter(|(_, unit)| fits(unit));
         each.map(|(name, _)| *name).collect()
@@ -299,7 +189,7 @@ mod tests {
     use site::answer::UnitAction::{self, Enable, Reload, Restart, Start, Stop};
     use site::manifest::{UnitEntry, UnitState};
 
-    use super::{Files, Unit, action, must_be_read, parse};
+    use super::{Files, Unit, action, must_be_read};
 
     fn unit(load: &str, active: &str, file: &str) -> Unit {
         Unit {
@@ -359,22 +249,6 @@ mod tests {
         check(&unit("masked", "active", "masked"), Some(Stop));
         check(&unit("loaded", "inactive", "disabled"), Some(Stop));
         check(&unit("loaded", "active", "enabled"), Some(Stop));
-    }
-
-    #[test]
-    fn what_systemctl_shows_is_read_in_any_order() {
-        let said = "NRestarts=3\nInvocationID=abc\nLoadState=loaded\nActiveState=active\n\
-                    UnitFileState=enabled\n\nLoadState=not-found\nActiveState=inactive\n\
-                    UnitFileState=\nInvocationID=\n";
-        let [first, second] = &parse(said)[..] else {
-            panic!("two units were shown")
-        };
-        assert_eq!(
-            (first.restarts.as_str(), first.invocation.as_str()),
-            ("3", "abc")
-        );
-        assert!(first.is_active());
-        assert_eq!(second, &unit("not-found", "inactive", ""));
     }
 
     #[test]

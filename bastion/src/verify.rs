@@ -86,9 +86,6 @@ pub(crate) fn report(host: &Host) -> Report {
             report.add("packages", lacking(host, manifest));
         }
     }
-    if let Ok(manifest) = &manifest {
-        sandbox::add(host, manifest, &mut report);
-    }
     match &manifest {
         Err(_) => report.add("accounts", Err(nothing())),
         Ok(Manifest { accounts, .. }) => report.add("accounts", accounts::listed(host, accounts)),
@@ -155,19 +152,21 @@ fn journal(host: &Host) -> Finding {
     Ok(read::fault(report.as_ref(), shown::now_s()))
 }
 
+/// Whether they run or are off as they shall, and how far those that run are shut in.
 fn add_units(host: &Host, manifest: &Manifest, report: &mut Report) {
     let names: Vec<&str> = manifest
         .units
         .iter()
         .map(|unit| unit.name.as_str())
         .collect();
-    match units::look(host, &names) {
+    match units::look(host, &names, &sandbox::properties()) {
         Err(error) => report.add("units", Err(format!("{error:#}"))),
         Ok(found) => {
-            for (entry, unit) in manifest.units.iter().zip(found) {
+            for (entry, unit) in manifest.units.iter().zip(&found) {
                 let finding: Finding = Ok(unit.fault(entry.state));
                 report.add(&format!("unit {}", entry.name), finding);
             }
+            sandbox::add(host, manifest, &found, report);
         }
     }
 }

@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result, ensure};
 use site::answer::Report;
 use site::manifest::{Manifest, UnitState};
 
-use super::{Finding, NO_SYSTEMD};
+use super::Finding;
 use crate::host::{Host, read_text};
-use crate::units::UNITS_FOLDER;
+use crate::units::{UNITS_FOLDER, Unit};
 
 /// Settings that shut a program in. What our files do not mention is not compared, but for those
 /// that would open something: see [`OPENING`].
@@ -54,19 +54,21 @@ const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb
 
 type Settings = BTreeMap<String, String>;
 
-/// Adds a check for each unit that our files shut in.
-pub(super) fn add(host: &Host, manifest: &Manifest, report: &mut Report) {
-    let running = manifest
-        .units
-        .iter()
-        .filter(|unit| unit.state == UnitState::Running);
-    for name in running.map(|unit| unit.name.as_str()) {
+/// What has to be asked of each unit.
+pub(super) fn properties() -> Vec<&'static str> {
+    [&CLOSING[..], &OPENING, &ABOUT].concat()
+}
+
+/// Adds a check for each unit that our files shut in. `found` is how the manifest's units are.
+pub(super) fn add(host: &Host, manifest: &Manifest, found: &[Unit], report: &mut Report) {
+    let pairs = manifest.units.iter().zip(found);
+    for (entry, unit) in pairs.filter(|(entry, _)| entry.state == UnitState::Running) {
+        let name = entry.name.as_str();
         let subject = format!("sandbox of {name}");
         match wanted(host, manifest, name) {
             Err(error) => report.add(&subject, Err(format!("{error:#}"))),
             Ok(wanted) if !wanted.contains_key(MARK) => {}
-            Ok(_) if !host.has_systemd() => report.skip(&subject, NO_SYSTEMD),
-            Ok(wanted) => report.add(&subject, check(host, name, &wanted)),
+            Ok(wanted) => report.add(&subject, check(host, name, &unit.properties, &wanted)),
         }
     }
 }
@@ -93,20 +95,12 @@ fn settings(text: &str) -> Settings {
         .collect()
 }
 
-fn check(host: &Host, unit: &str, wanted: &Settings) -> Finding {
-    let names: Vec<&str> = [&CLOSING[..], &OPENING, &ABOUT].concat();
-    let properties = format!("--property={}", names.join(","));
-    let said = host.run("systemctl", &["show", &properties, "--", unit])?;
-    let shown: Settings = said
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+fn check(host: &Host, unit: &str, shown: &Settings, wanted: &Settings) -> Finding {
     ensure!(
         shown.get("Id").map(String::as_str) == Some(unit),
         "systemctl show does not answer for {unit}"
     );
-    let mut faults = loosened(wanted, &shown);
+    let mut faults = loosened(wanted, shown);
     let process = shown.get("MainPID").map_or("0", String::as_str);
     if process != "0" {
         ensure!(

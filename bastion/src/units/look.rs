@@ -1,0 +1,297 @@
+//! How units are, asked of systemd.
+//!
+//! Whenever systemd shows a unit it writes down all of its some three hundred properties, which
+//! takes a Pi a tenth of a second each. Most of the units that shall be off are not there at all,
+//! so systemd is asked which of them it has in memory, its folders are looked into for the others,
+//! and only what is left is shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use site::manifest::UnitState;
+
+use super::UNITS_FOLDER;
+use crate::host::Host;
+
+const PROPERTIES: [&str; 5] = [
+    "LoadState",
+    "ActiveState",
+    "UnitFileState",
+    "NRestarts",
+    "InvocationID",
+];
+
+/// Where systemd looks for a unit that it does not have in memory, the first one wins: see
+/// systemd.unit(5), "System Unit Search Path".
+const FOLDERS: [&str; 13] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    UNITS_FOLDER,
+    "/etc/systemd/system.attached",
+    "/run/systemd/system",
+    "/run/systemd/system.attached",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/run/systemd/generator.late",
+];
+
+/// What systemd says of a unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Unit {
+    /// `loaded`, `not-found`, `masked`, ….
+    pub(crate) load: String,
+    /// `active`, `inactive`, `failed`, `activating`, ….
+    pub(crate) active: String,
+    /// `enabled`, `disabled`, `static`, `masked`, …; empty when there is no file.
+    pub(crate) file: String,
+    /// How often it was started afresh because it had ended.
+    pub(crate) restarts: String,
+    /// Changes with each start.
+    pub(crate) invocation: String,
+    /// What else was asked for, as systemd writes it.
+    pub(crate) properties: BTreeMap<String, String>,
+}
+
+impl Unit {
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.active.as_str(), "active" | "reloading")
+    }
+
+    pub(super) fn is_masked(&self) -> bool {
+        self.load == "masked" || self.file.starts_with("masked")
+    }
+
+    /// Neither active nor able to start, or not there at all.
+    pub(super) fn is_off(&self) -> bool {
+        let stopped = matches!(self.active.as_str(), "inactive" | "failed");
+        stopped && (self.load == "not-found" || self.is_masked())
+    }
+
+    /// A unit without an `[Install]` section cannot be set to start at boot: others pull it in.
+    pub(super) fn starts_at_boot(&self) -> bool {
+        matches!(
+            self.file.as_str(),
+            "enabled" | "static" | "indirect" | "generated" | "alias" | "transient"
+        )
+    }
+
+    /// In words, when it is not as it should be.
+    pub(crate) fn fault(&self, wanted: UnitState) -> Option<String> {
+        match wanted {
+            UnitState::Off if self.is_off() => None,
+            UnitState::Off => Some(format!(
+                "is {} and {}, shall be off",
+                self.active,
+                if self.file.is_empty() {
+                    &self.load
+                } else {
+                    &self.file
+                }
+            )),
+            UnitState::Running if self.load == "not-found" => {
+                Some("is not on this machine".to_owned())
+            }
+            UnitState::Running if !self.is_active() => {
+                Some(format!("is {}, shall run", self.active))
+            }
+            UnitState::Running if !self.starts_at_boot() => {
+                Some("runs, but does not start at boot".to_owned())
+            }
+            UnitState::Running => None,
+        }
+    }
+
+    /// One that systemd does not have in memory.
+    fn at_rest(load: &str, file: &str) -> Unit {
+        Unit {
+            load: load.to_owned(),
+            active: "inactive".to_owned(),
+            file: file.to_owned(),
+            ..Unit::default()
+        }
+    }
+}
+
+/// How units are, in the order of the names. `more` names properties that are asked for as well, of
+/// units that systemd has to be asked of.
+///
+/// # Errors
+/// When systemd does not answer for each.
+pub(crate) fn look(host: &Host, names: &[&str], more: &[&str]) -> Result<Vec<Unit>> {
+    let in_memory = in_memory(host, names)?;
+    let at_rest: Vec<Option<Unit>> = names
+        .iter()
+        .map(|name| match in_memory.contains(*name) {
+            true => None,
+            false => at_rest(host, name),
+        })
+        .collect();
+    let asked = names.iter().zip(&at_rest);
+    let asked: Vec<&str> = asked
+        .filter(|(_, at_rest)| at_rest.is_none())
+        .map(|(name, _)| *name)
+        .collect();
+    let mut shown = show(host, &asked, more)?.into_iter();
+    let found = at_rest
+        .into_iter()
+        .map(|unit| unit.or_else(|| shown.next()));
+    let found: Option<Vec<Unit>> = found.collect();
+    found.context("systemctl show does not answer for each unit")
+}
+
+/// How units are, in the order of the names, asked of systemd at once. For units that are there.
+///
+/// # Errors
+/// When systemd does not answer for each.
+pub(crate) fn show(host: &Host, names: &[&str], more: &[&str]) -> Result<Vec<Unit>> {
+    // Without a name systemd shows itself.
+    if names.is_empty() {
+        return Ok(vec![]);
+    }
+    let properties = [&PROPERTIES, more].concat().join(",");
+    let properties = format!("--property={properties}");
+    let said = host.run("systemctl", &[&["show", &properties, "--"], names].concat())?;
+    let found = parse(&said);
+    ensure!(
+        found.len() == names.len(),
+        "systemctl show answers for {} of {} units",
+        found.len(),
+        names.len()
+    );
+    Ok(found)
+}
+
+/// Those of the units that systemd has in memory: it runs them, others name them, or both.
+fn in_memory(host: &Host, names: &[&str]) -> Result<BTreeSet<String>> {
+    if names.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let words = ["list-units", "--all", "--full", "--plain", "--no-legend"];
+    let said = host.run("systemctl", &[&words[..], &["--"], names].concat())?;
+    let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
+    Ok(said.lines().filter_map(first).collect())
+}
+
+/// A unit that is not in memory, and for which there is no file, or a mask: what systemd would find
+/// if it was asked. Nothing when it has to be.
+fn at_rest(host: &Host, name: &str) -> Option<Unit> {
+    // The file of `x@y.service` is `x@.service`.
+    if name.contains('@') {
+        return None;
+    }
+    let first = FOLDERS.iter().find(|folder| {
+        let found = fs::symlink_metadata(host.path(&format!("{folder}/{name}")));
+        !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    });
+    match first {
+        None => Some(Unit::at_rest("not-found", "")),
+        Some(&UNITS_FOLDER) if masks(&host.path(&format!("{UNITS_FOLDER}/{name}"))) => {
+            Some(Unit::at_rest("masked", "masked"))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Whether this is what `systemctl mask` leaves.
+pub(super) fn masks(path: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
+}
+
+/// Blocks of `Key=value`, one per unit, with an empty line between them.
+fn parse(said: &str) -> Vec<Unit> {
+    let blocks = said.split("\n\n").filter(|block| !block.trim().is_empty());
+    blocks
+        .map(|block| {
+            let mut unit = Unit::default();
+            for (key, value) in block.lines().filter_map(|line| line.split_once('=')) {
+                let field = match key {
+                    "LoadState" => &mut unit.load,
+                    "ActiveState" => &mut unit.active,
+                    "UnitFileState" => &mut unit.file,
+                    "NRestarts" => &mut unit.restarts,
+                    "InvocationID" => &mut unit.invocation,
+                    _ => unit.properties.entry(key.to_owned()).or_default(),
+                };
+                value.clone_into(field);
+            }
+            unit
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Unit, look, parse};
+    use crate::fake::{BROKER, Machine, NEEDLESS};
+
+    #[test]
+    fn what_systemctl_shows_is_read_in_any_order() {
+        let said = "NRestarts=3\nInvocationID=abc\nLoadState=loaded\nActiveState=active\n\
+                    UnitFileState=enabled\nUser=x=y\n\nLoadState=not-found\nActiveState=inactive\n\
+                    UnitFileState=\nInvocationID=\n";
+        let [first, second] = &parse(said)[..] else {
+            panic!("two units were shown")
+        };
+        assert_eq!(
+            (first.restarts.as_str(), first.invocation.as_str()),
+            ("3", "abc")
+        );
+        assert!(first.is_active());
+        assert_eq!(first.properties.get("User").unwrap(), "x=y");
+        assert_eq!(second, &Unit::at_rest("not-found", ""));
+    }
+
+    #[test]
+    fn only_what_is_there_is_asked_of_systemd_and_the_answers_stay_in_order() {
+        let machine = Machine::new();
+        let host = &machine.host;
+        let at = |name: &str| format!("/lib/systemd/system/{name}");
+        machine.write(&at("asleep.service"), "[Service]\n");
+        host.run("systemctl", &["mask", "masked.service"]).unwrap();
+        let mut names = vec![
+            "absent.service",
+            BROKER,
+            "masked.service",
+            "asleep.service",
+            NEEDLESS,
+        ];
+        let states = |names: &[&str]| -> Vec<(String, String)> {
+            let found = look(host, names, &[]).unwrap();
+            found
+                .into_iter()
+                .map(|unit| (unit.load, unit.active))
+                .collect()
+        };
+        let mut expected = [
+            ("not-found", "inactive"),
+            ("loaded", "active"),
+            ("masked", "inactive"),
+            ("loaded", "inactive"),
+            ("loaded", "active"),
+        ]
+        .map(|(load, active)| (load.to_owned(), active.to_owned()));
+        assert_eq!(states(&names), expected);
+        names.reverse();
+        expected.reverse();
+        assert_eq!(states(&names), expected);
+        let asked = machine.fake.state().shown.clone();
+        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+        assert_eq!(asked[..3], [BROKER, "asleep.service", NEEDLESS]);
+        assert_eq!(asked.len(), 6, "{asked:?}");
+    }
+
+    #[test]
+    fn a_masked_unit_that_still_runs_is_asked_of_systemd() {
+        let machine = Machine::new();
+        machine.host.run("systemctl", &["mask", NEEDLESS]).unwrap();
+        let found = look(&machine.host, &[NEEDLESS], &[]).unwrap();
+        assert!(found[0].is_masked() && found[0].is_active() && !found[0].is_off());
+    }
+}
