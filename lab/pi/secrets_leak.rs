@@ -18,13 +18,17 @@ use crate::stage::{Scenario, Stage, scenario};
 
 const LONG: Duration = Duration::from_secs(300);
 
-/// Collects every command line, until told to stop. Its own file is root's alone.
+/// Collects every command line, until told to stop. Its own file is root's alone. It starts no program
+/// for a look: one for each process would make a round of the machine take seconds, in which many
+/// programs come and go.
 const WATCH: &str = "
 umask 077
 rm -f /run/watch.stop /run/watch.seen
 cat > /run/watch.sh <<'PROGRAM'
 while [ ! -e /run/watch.stop ]; do
-    for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $file; echo; done 2>/dev/null
+    for file in /proc/[0-9]*/cmdline; do
+        mapfile -d '' -t words < $file && printf '%s\\n' \"${words[*]}\"
+    done 2>/dev/null
 done | awk '!seen[$0]++' > /run/watch.seen
 PROGRAM
 systemd-run --quiet --collect --unit=lab-watch --nice=10 bash /run/watch.sh";

@@ -78,7 +78,8 @@ const REFUSED: [Trap; 12] = [
     trap(
         "read-only",
         "mount --bind /usr /usr; mount -o remount,ro,bind /usr",
-        "umount /usr",
+        // What was started meanwhile has files open there.
+        "umount --lazy /usr",
     ),
     trap(
         "noexec",
