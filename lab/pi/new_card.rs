@@ -10,7 +10,7 @@ use lab::virtual_pi::access::Access;
 
 use crate::deployed::{FIRST, refused, seconds_of, well};
 use crate::flow::Flow;
-use crate::listing::{HISTORY, Listing, RELEASES};
+use crate::listing::{HISTORY, IN_PLACE, Listing, RELEASES};
 use crate::stage::{Scenario, Stage, scenario};
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
@@ -20,7 +20,6 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// The last words of a manifest name the release's own time in nothing, so all must be the same.
 async fn blank_card(stage: &Stage) -> Result<String> {
     // The bastion that is lost: its folder is all that is left of it.
     let access = stage.again("blank-card").await?;
@@ -34,8 +33,9 @@ async fn blank_card(stage: &Stage) -> Result<String> {
     let took = start.elapsed();
     stage.machine().wait_until_settled(FIRST).await?;
     let new = Listing::of(stage.machine()).await?;
-    // Users come with the day on which they were made.
-    let own = [HISTORY, RELEASES, "file /etc/shadow"];
+    // Releases are named after the second of their deployment, and users come with the day on which
+    // they were made.
+    let own = [HISTORY, IN_PLACE, RELEASES, "file /etc/shadow"];
     let (lost, new) = (lost.without(&own), new.without(&own));
     lost.ensure_same(&new, "promise broken: the bastion on a new card")?;
     // The meters were told nothing.
