@@ -17,8 +17,9 @@ use crate::verify;
 /// A broker with hundreds of accounts on a slow processor needs some of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 const ONE_LOOK: Duration = Duration::from_millis(500);
-/// A unit that ends at once is started afresh after two seconds: so many looks see it.
-const STEADY_LOOKS: usize = 6;
+/// A unit that ends at once is started afresh after two seconds, which is seen by looking for longer
+/// than that: at two moments or at many, since each start has a name of its own.
+const STEADY: Duration = Duration::from_millis(2500);
 
 /// How it was before the change.
 #[derive(Debug)]
@@ -72,21 +73,22 @@ pub(crate) fn after(host: &Host, manifest: &Manifest, before: &Baseline) -> Heal
 /// Waits until all units run and nobody is started afresh any more, and says who is not steady
 /// when patience is over.
 fn steady(host: &Host, names: &[&str], end: Duration) -> (Vec<Unit>, Vec<String>) {
-    let mut looks = 1;
     let mut last = look(host, names);
+    let mut since = host.system().now();
+    let mut looked_at = since;
     loop {
         let mut faults = idle(names, &last);
-        if (looks >= STEADY_LOOKS && faults.is_empty()) || names.is_empty() {
+        let long_enough = looked_at.saturating_sub(since) >= STEADY;
+        if (long_enough && faults.is_empty()) || names.is_empty() {
             return (last, faults);
         }
         host.system().pause(ONE_LOOK);
+        looked_at = host.system().now();
         let now = look(host, names);
         let moved = moved(names, &last, &now);
-        looks = if moved.is_empty() && faults.is_empty() {
-            looks + 1
-        } else {
-            1
-        };
+        if !moved.is_empty() || !faults.is_empty() {
+            since = host.system().now();
+        }
         if host.system().now() > end {
             faults.extend(moved);
             return (now, faults);
