@@ -38,7 +38,7 @@ impl Database {
     }
 
     /// Points that were written since it was started.
-    async fn written(&self) -> Result<u64> {
+    pub(crate) async fn written(&self) -> Result<u64> {
         let answer = self.client.get(format!("{}/debug/vars", self.url));
         let text = answer.send().await?.text().await?;
         let vars: serde_json::Value = serde_json::from_str(&text)?;
@@ -53,7 +53,7 @@ impl Database {
     pub(crate) async fn settle(&self, begin: Instant, writes: &mut Program) -> Result<Duration> {
         let (mut last, mut written) = (begin, 0);
         loop {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             writes.runs()?;
             let now = self.written().await?;
             if now != written {
