@@ -208,8 +208,8 @@ mod tests {
         batch.close(&fleet, &mut writer);
         let text = String::from_utf8(batch.lines.clone()).unwrap();
         let short = |line: &str| {
-            let (series, rest) = line.split_at(line.find(",site=my\\ home,").unwrap());
-            let (_, rest) = rest.split_once("gen=1").unwrap();
+            let (series, rest) = line.split_at(line.find(",device=").unwrap());
+            let (_, rest) = rest.split_once("site=my\\ home").unwrap();
             format!("{series}{rest}")
         };
         let lines: Vec<String> = text.lines().map(short).collect();
