@@ -85,6 +85,7 @@ fn collector<S: Source>(source: S, config: &Config, kept: Kept) -> Collector<S> 
         lines: config.database.batch_lines,
         // Half a window is on its way while the other half comes in.
         messages: (source.window() / 2).max(1),
+        most: source.most().max(1),
         time: config.database.batch_time,
     };
     let status = Status::new(fleet.site(), &config.origin, &config.state);
@@ -130,7 +131,7 @@ impl<S: Source> Collector<S> {
             let full = self.open.is_full(&self.limits);
             let room = self.on_their_way.len() < ON_THEIR_WAY;
             let pending = room && !self.open.is_empty();
-            if pending && (full || drained) {
+            if pending && (self.open.is_ripe(&self.limits) || drained) {
                 self.send();
                 continue;
             }

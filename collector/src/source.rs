@@ -76,6 +76,10 @@ pub trait Source: Send {
     /// How many messages it hands on before one must be confirmed.
     fn window(&self) -> usize;
 
+    /// How many messages may be written together. More than half a window comes together when the
+    /// database is slower than the source.
+    fn most(&self) -> usize;
+
     /// What it counted.
     fn tally(&self) -> Tally;
 

@@ -18,11 +18,15 @@ use crate::source::{Chunk, Message, Messages};
 /// Bytes of room beyond what the last batch took: batches differ a little.
 const SPARE: usize = 32 * 1024;
 
-/// When a batch is full.
+/// When a batch is sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
+    /// Lines that make it full.
     pub(super) lines: usize,
+    /// Messages that are worth a request.
     pub(super) messages: usize,
+    /// Messages that make it full.
+    pub(super) most: usize,
     pub(super) time: Duration,
 }
 
@@ -85,8 +89,14 @@ impl<R> Batch<R> {
         self.messages
     }
 
+    /// Nothing more may be added.
     pub(super) fn is_full(&self, limits: &Limits) -> bool {
-        self.owners.len() >= limits.lines || self.messages >= limits.messages
+        self.owners.len() >= limits.lines || self.messages >= limits.most
+    }
+
+    /// It is sent when it can be, and grows until then.
+    pub(super) fn is_ripe(&self, limits: &Limits) -> bool {
+        self.messages >= limits.messages || self.is_full(limits)
     }
 
     /// When it must be sent, however small it is.
@@ -333,5 +343,30 @@ mod tests {
                 ("power,channel=0 pf=1 7", 2..3),
             ],
         );
+    }
+
+    #[test]
+    fn a_batch_is_ripe_before_it_is_full() {
+        let limits = Limits {
+            lines: 10,
+            messages: 2,
+            most: 4,
+            time: Duration::from_secs(1),
+        };
+        let meter = meter("shellyem3", "shellyem3-AABBCC");
+        let topic = format!("{}/relay/0", meter.prefix);
+        let fleet = Fleet::new("home".to_owned(), vec![meter]);
+        let mut batch = Batch::new();
+        for count in 1..=4 {
+            let chunk = Chunk {
+                messages: Messages::Each(vec![Owned::new(&topic, b"off", 7)]),
+                receipts: vec![count],
+            };
+            let (mut writer, mut counters) = (Writer::default(), Counters::default());
+            batch.take(chunk, &fleet, &mut writer, &mut counters);
+            let is = (batch.is_ripe(&limits), batch.is_full(&limits));
+            assert_eq!(is, (count >= 2, count >= 4), "{count}");
+        }
+        assert_eq!(batch.receipts, [1, 2, 3, 4]);
     }
 }

@@ -111,6 +111,10 @@ impl Source for Journals {
         WINDOW
     }
 
+    fn most(&self) -> usize {
+        WINDOW / 2
+    }
+
     fn tally(&self) -> Tally {
         let tallies = self.bastions.iter().map(|bastion| *lock(&bastion.tally));
         tallies.reduce(Tally::and).unwrap_or_default()
