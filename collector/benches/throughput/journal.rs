@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tokio::runtime::Runtime;
 
 use crate::database::Database;
@@ -203,7 +203,8 @@ impl Bastion<'_> {
         measure.add_first("collector", &collector, plan);
         let time = runtime.block_on(database.settle(measure.began(), &mut collector))?;
         let part = measure.end(title.to_owned(), self.messages, time)?;
-        self.compare(&database, runtime)?;
+        let compared = self.compare(&database, runtime);
+        compared.with_context(|| collector.said())?;
         Ok(part)
     }
 

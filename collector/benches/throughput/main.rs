@@ -95,8 +95,9 @@ fn main() -> Result<()> {
         .enable_all()
         .build()?;
     let mut parts: Vec<Part> = Vec::new();
-    journal::measure(&bench, &runtime, &mut parts)?;
-    queue::measure(&bench, &runtime, &mut parts)?;
+    let measured = journal::measure(&bench, &runtime, &mut parts)
+        .and_then(|()| queue::measure(&bench, &runtime, &mut parts));
+    // What was measured before something failed is worth knowing.
     print!("{}", table(&parts));
-    Ok(())
+    measured
 }

@@ -73,10 +73,10 @@ fn read(mut stream: TcpStream, taken: &AtomicU64) -> Result<()> {
     let (mut filled, mut acks) = (0, Vec::new());
     loop {
         let room = buffer.get_mut(filled..).context("no room")?;
-        let read = stream.read(room)?;
-        if read == 0 {
+        // The broker ends before its reader.
+        let Ok(read @ 1..) = stream.read(room) else {
             return Ok(());
-        }
+        };
         filled += read;
         acks.clear();
         let mut at = 0;

@@ -43,9 +43,13 @@ impl Program {
     /// An error when it ended, with what it said.
     pub(crate) fn runs(&mut self) -> Result<()> {
         let ended = self.child.try_wait()?;
-        let said = || fs::read_to_string(&self.log).unwrap_or_default();
-        ensure!(ended.is_none(), "{} ended: {}", self.name, said());
+        ensure!(ended.is_none(), "{} ended: {}", self.name, self.said());
         Ok(())
+    }
+
+    /// What it wrote to its log.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Waits until it listens.

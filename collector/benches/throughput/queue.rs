@@ -43,6 +43,7 @@ pub(crate) fn measure(bench: &Bench, runtime: &Runtime, parts: &mut Vec<Part>) -
                 name: "collector",
                 plan,
                 messages,
+                is_ours: true,
             };
             let part = of.run(bench, runtime, |folder, port, database| {
                 settings::collector(folder, "broker", port, database)?;
@@ -61,6 +62,7 @@ pub(crate) fn measure(bench: &Bench, runtime: &Runtime, parts: &mut Vec<Part>) -
                 name: "telegraf",
                 plan: NONE,
                 messages,
+                is_ours: false,
             };
             let part = of.run(bench, runtime, |folder, port, database| {
                 telegraf_settings(folder, port, database)?;
@@ -82,6 +84,8 @@ struct Of {
     name: &'static str,
     plan: Plan,
     messages: u64,
+    /// Whether what is stored has the names that our collector gives.
+    is_ours: bool,
 }
 
 type Start<'s> = Box<dyn Fn(&Path) -> Result<Program> + 's>;
@@ -129,7 +133,15 @@ impl Of {
         let mut reader = start(folder)?;
         measure.add_first(self.name, &reader, self.plan);
         let time = runtime.block_on(database.settle(measure.began(), &mut reader))?;
-        measure.end(title, self.messages, time)
+        let part = measure.end(title, self.messages, time)?;
+        if self.is_ours {
+            runtime.block_on(database.compare_queue(self.messages))?;
+            println!(
+                "stored: each of {} values once, and no other",
+                self.messages
+            );
+        }
+        Ok(part)
     }
 }
 
