@@ -181,6 +181,7 @@ pub async fn run(
             .zip(meters.iter())
             .map(|(place, meter)| (meter.prefix.clone(), place))
             .collect(),
+        near: 0,
         meters: Arc::clone(&meters),
         ticks: Ticks::new(heard_ns),
         resent: Resent::new(recovered.resent),

@@ -27,7 +27,7 @@ use crate::fleet::Fleet;
 use crate::points::Writer;
 use crate::source::broker::Broker;
 use crate::source::journal::Journals;
-use crate::source::{Arrival, Source};
+use crate::source::{Chunk, Source};
 use batch::{Batch, Limits};
 pub use status::{Counters, Status};
 use store::{Store, Stored};
@@ -85,6 +85,7 @@ fn collector<S: Source>(source: S, config: &Config, kept: Kept) -> Collector<S> 
         lines: config.database.batch_lines,
         // Half a window is on its way while the other half comes in.
         messages: (source.window() / 2).max(1),
+        most: source.most().max(1),
         time: config.database.batch_time,
     };
     let status = Status::new(fleet.site(), &config.origin, &config.state);
@@ -107,7 +108,7 @@ struct Collector<S: Source> {
     fleet: Arc<Fleet>,
     source: S,
     /// What the source handed on and no batch has yet.
-    here: std::vec::IntoIter<Arrival<S::Receipt>>,
+    here: std::vec::IntoIter<Chunk<S::Receipt>>,
     limits: Limits,
     writer: Writer,
     store: Arc<Store>,
@@ -130,7 +131,7 @@ impl<S: Source> Collector<S> {
             let full = self.open.is_full(&self.limits);
             let room = self.on_their_way.len() < ON_THEIR_WAY;
             let pending = room && !self.open.is_empty();
-            if pending && (full || drained) {
+            if pending && (self.open.is_ripe(&self.limits) || drained) {
                 self.send();
                 continue;
             }
@@ -145,8 +146,8 @@ impl<S: Source> Collector<S> {
                     self.stored(stored.context("writing a batch")?);
                 }
                 () = sleep_until(self.open.due(&self.limits)), if pending => self.send(),
-                arrivals = self.source.next(), if !full && !drained => match arrivals {
-                    Some(arrivals) => self.here = arrivals.into_iter(),
+                chunks = self.source.next(), if !full && !drained => match chunks {
+                    Some(chunks) => self.here = chunks.into_iter(),
                     None if deadline.is_some() => drained = true,
                     None => bail!("the source ended by itself"),
                 },
@@ -170,16 +171,17 @@ impl<S: Source> Collector<S> {
     /// Takes what is here, as far as there is room. When the batch is not full, nothing is left here.
     fn fill(&mut self) {
         while !self.open.is_full(&self.limits)
-            && let Some(arrival) = self.here.next()
+            && let Some(chunk) = self.here.next()
         {
             self.open
-                .take(arrival, &self.fleet, &mut self.writer, &mut self.counters);
+                .take(chunk, &self.fleet, &mut self.writer, &mut self.counters);
         }
     }
 
     fn send(&mut self) {
-        let mut batch = std::mem::replace(&mut self.open, Batch::new());
-        batch.close(&self.fleet, &mut self.writer);
+        self.open.close(&self.fleet, &mut self.writer);
+        let next = Batch::like(&self.open);
+        let batch = std::mem::replace(&mut self.open, next);
         let store = Arc::clone(&self.store);
         self.on_their_way
             .push_back(tokio::spawn(async move { store.store(batch).await }));
@@ -189,7 +191,7 @@ impl<S: Source> Collector<S> {
         self.counters.points_written += stored.written;
         self.counters.points_refused += stored.refused;
         self.counters.set_aside += stored.set_aside;
-        self.counters.confirmed += u64::try_from(stored.receipts.len()).unwrap_or(u64::MAX);
+        self.counters.confirmed += stored.messages;
         self.source.confirm(stored.receipts);
     }
 

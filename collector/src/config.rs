@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,6 +87,8 @@ pub struct Database {
     pub batch_lines: usize,
     /// Longest time that a reading waits for others.
     pub batch_time: Duration,
+    /// Whether requests are compressed. On this machine that costs both sides more than it saves.
+    pub gzip: bool,
 }
 
 /// A user of the database.
@@ -270,14 +273,17 @@ fn database(page: &mut Page, mut table: Table, passwords: Passwords) -> Option<D
             None
         }
     };
-    // Above 25 MB the database refuses a request, and a line has about 130 bytes.
-    let lines = Key("batch_lines", "5000");
-    let batch_lines = page.number(&mut table, lines, 1..=50_000, Some(5000));
+    // Above 25 MB the database refuses a request, and a line has about 150 bytes.
+    let lines = Key("batch_lines", "10000");
+    let batch_lines = page.number(&mut table, lines, 1..=50_000, Some(10_000));
     let batch_ms = Key("batch_ms", "1000");
     let batch_ms = page.number(&mut table, batch_ms, 10..=60_000, Some(1000));
+    let gzip = page.flag(&mut table, Key("gzip", "true"));
     page.finish(table);
+    let url = url?.value;
     Some(Database {
-        url: url?.value,
+        gzip: gzip || !is_here(&url),
+        url,
         name: name?.value,
         login: login?,
         batch_lines: batch_lines?,
@@ -301,6 +307,15 @@ fn database_url(text: &str) -> Result<String, Fault> {
         return Err(Fault::new("names a user", "use user and password_file").secret());
     }
     host::url(text)
+}
+
+/// Whether an address, which has a port, is this machine's own.
+fn is_here(url: &str) -> bool {
+    let host = url.strip_prefix("http://").unwrap_or(url);
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let address = address.parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// A text that means something to another program only.

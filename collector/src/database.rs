@@ -34,6 +34,7 @@ pub struct Database {
     address: reqwest::Url,
     login: Option<config::Login>,
     name: String,
+    gzip: bool,
 }
 
 /// The settings of a database cannot be used.
@@ -91,13 +92,14 @@ impl Database {
             address,
             login: settings.login.clone(),
             name: settings.name.clone(),
+            gzip: settings.gzip,
         })
     }
 
     /// Writes lines, each ending in a newline. Returns those refused, in their order; every other
     /// line is in the database then. Waits as long as it takes.
-    pub async fn write(&self, text: &[u8]) -> Vec<Refused> {
-        let Some(reason) = self.write_part(text).await else {
+    pub async fn write(&self, text: Bytes) -> Vec<Refused> {
+        let Some(reason) = self.write_part(text.clone()).await else {
             return Vec::new();
         };
         // The good lines of a refused part may be in the database already; writing them again
@@ -116,7 +118,7 @@ impl Database {
             let (left, right) = part.split_at(part.len() / 2);
             // The left one is looked at first, so it comes last.
             for (first, half) in [(first + left.len(), right), (first, left)] {
-                if let Some(reason) = self.write_part(&half.concat()).await {
+                if let Some(reason) = self.write_part(half.concat().into()).await {
                     parts.push((first, half, reason));
                 }
             }
@@ -125,11 +127,15 @@ impl Database {
     }
 
     /// Tries until the part is written, or refused with a reason.
-    async fn write_part(&self, lines: &[u8]) -> Option<String> {
+    async fn write_part(&self, lines: Bytes) -> Option<String> {
         if lines.is_empty() {
             return None;
         }
-        let body = Bytes::from(gzip(lines));
+        let body = if self.gzip {
+            Bytes::from(gzip(&lines))
+        } else {
+            lines.clone()
+        };
         let mut patience = Patience::new();
         let mut tries = 0_u32;
         loop {
@@ -173,9 +179,11 @@ impl Database {
         let mut request = self
             .client
             .post(self.address.clone())
-            .header(CONTENT_ENCODING, "gzip")
             .header(CONTENT_TYPE, "text/plain; charset=utf-8")
             .body(body);
+        if self.gzip {
+            request = request.header(CONTENT_ENCODING, "gzip");
+        }
         if let Some(login) = &self.login {
             request = request.basic_auth(&login.user, Some(login.password.expose()));
         }

@@ -45,6 +45,20 @@ impl Fleet {
         &self.meters
     }
 
+    /// [`Fleet::find`] for one of many: messages of one meter come together, so that the meter of the
+    /// one before, at the place `near`, is looked at first.
+    #[must_use]
+    pub fn find_near(&self, topic: &str, near: usize) -> Option<(usize, &Meter)> {
+        self.meters
+            .get(near)
+            .filter(|meter| {
+                let rest = topic.strip_prefix(meter.prefix.as_str());
+                rest.is_some_and(|rest| rest.starts_with('/'))
+            })
+            .map(|meter| (near, meter))
+            .or_else(|| self.find(topic))
+    }
+
     /// The meter below whose prefix a topic lies, and its place in [`Fleet::meters`].
     #[must_use]
     pub fn find(&self, topic: &str) -> Option<(usize, &Meter)> {
@@ -74,6 +88,11 @@ mod tests {
         );
         let found = fleet.find(topic).map(|(_, meter)| meter.id.as_str());
         assert_eq!(found, expected, "{topic}");
+        for near in 0..3 {
+            let found = fleet.find_near(topic, near);
+            let found = found.map(|(_, meter)| meter.id.as_str());
+            assert_eq!(found, expected, "{topic}, near {near}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod gen1;
 mod gen2;
 mod json;
 mod line;
+mod number;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -3,54 +3,21 @@
 
 pub mod broker;
 pub mod journal;
+mod messages;
 mod redelivery;
 mod subscription;
 
 use serde::Serialize;
 
-/// Topic and payload, as they came. One piece of memory, since there are many of them.
-#[derive(Debug, Clone)]
-pub struct Message {
-    bytes: Box<[u8]>,
-    topic: usize,
-}
+pub use messages::{Message, Messages, Owned, Packed};
 
-impl Message {
-    /// A copy of a message.
-    #[must_use]
-    pub fn new(topic: &str, payload: &[u8]) -> Message {
-        Message {
-            bytes: [topic.as_bytes(), payload].concat().into(),
-            topic: topic.len(),
-        }
-    }
-
-    /// The whole topic.
-    #[must_use]
-    pub fn topic(&self) -> &str {
-        let topic = self.bytes.get(..self.topic).unwrap_or_default();
-        // It was made of a text.
-        str::from_utf8(topic).unwrap_or_default()
-    }
-
-    /// As it came.
-    #[must_use]
-    pub fn payload(&self) -> &[u8] {
-        self.bytes.get(self.topic..).unwrap_or_default()
-    }
-}
-
-/// One message with its time.
+/// Messages that are handed on together.
 #[derive(Debug)]
-pub struct Arrival<R> {
-    /// What it says.
-    pub message: Message,
-    /// When it arrived, in ns since 1970.
-    pub time_ns: i64,
-    /// Bytes of topic and payload before the source cut them; none when all is here.
-    pub cut_from: Option<u32>,
-    /// What the source must get back once the message is stored.
-    pub receipt: R,
+pub struct Chunk<R> {
+    /// In the order of arrival.
+    pub messages: Messages,
+    /// What the source must get back once all of them are stored.
+    pub receipts: Vec<R>,
 }
 
 /// What a source counts.
@@ -96,18 +63,22 @@ impl Tally {
 
 /// A stream of messages that are kept by the other side until they are confirmed.
 pub trait Source: Send {
-    /// Stands for one message until it is confirmed.
+    /// Stands for one or several messages until they are confirmed.
     type Receipt: Send + 'static;
 
     /// The next messages, at least one; nothing when the source has ended. May be dropped while it
     /// waits.
-    fn next(&mut self) -> impl Future<Output = Option<Vec<Arrival<Self::Receipt>>>> + Send;
+    fn next(&mut self) -> impl Future<Output = Option<Vec<Chunk<Self::Receipt>>>> + Send;
 
-    /// These messages are stored, and need not be kept any longer. In the order of arrival.
+    /// The messages of these are stored, and need not be kept any longer. In the order of arrival.
     fn confirm(&mut self, receipts: Vec<Self::Receipt>);
 
     /// How many messages it hands on before one must be confirmed.
     fn window(&self) -> usize;
+
+    /// How many messages may be written together. More than half a window comes together when the
+    /// database is slower than the source.
+    fn most(&self) -> usize;
 
     /// What it counted.
     fn tally(&self) -> Tally;

@@ -5,7 +5,9 @@
 //! when it is longer than any meter's. So two messages of one topic never share a time, and no
 //! reading overwrites another.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+
+use crate::record::checksum;
 
 const LONGEST_NS: i64 = 500_000_000;
 /// The largest burst recorded, a connecting 3EM, has under 30 topics.
@@ -20,7 +22,9 @@ pub struct Bursts {
 #[derive(Debug)]
 struct Burst {
     time_ns: i64,
-    topics: HashSet<String>,
+    /// Checksums of the topics that were in it: few, so that looking at each is the quickest. Should
+    /// two be the same, a burst ends early, and no reading overwrites another.
+    topics: Vec<u64>,
 }
 
 impl Bursts {
@@ -29,8 +33,9 @@ impl Bursts {
     pub fn time(&mut self, meter: usize, topic: &str, now_ns: i64) -> i64 {
         let burst = self.open.entry(meter).or_insert_with(|| Burst {
             time_ns: now_ns,
-            topics: HashSet::new(),
+            topics: Vec::new(),
         });
+        let topic = checksum(topic.as_bytes());
         let age = now_ns.saturating_sub(burst.time_ns);
         // A clock that was set far back begins a burst as well.
         let young = (-LONGEST_NS..LONGEST_NS).contains(&age);
@@ -38,18 +43,20 @@ impl Bursts {
         if !young {
             burst.time_ns = now_ns;
             burst.topics.clear();
-        } else if full || burst.topics.contains(topic) {
+        } else if full || burst.topics.contains(&topic) {
             // A clock may stand still between two messages, or go back a little.
             burst.time_ns = now_ns.max(burst.time_ns.saturating_add(1));
             burst.topics.clear();
         }
-        burst.topics.insert(topic.to_owned());
+        burst.topics.push(topic);
         burst.time_ns
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const MS: i64 = 1_000_000;

@@ -13,6 +13,9 @@ pub(crate) struct Bench {
     /// Messages to publish. Fewer than a million say little.
     #[arg(long, default_value_t = 3_000_000)]
     messages: u64,
+    /// Only these parts: live, collector, database, catch-up, far, broker, telegraf.
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 /// Runs the command.
@@ -35,8 +38,10 @@ pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
         cargo
             .arg("--programs")
             .arg(workspace.target.join("release"));
-        cargo
-            .args(["--messages", &bench.messages.to_string()])
-            .run()
+        cargo.args(["--messages", &bench.messages.to_string()]);
+        if !bench.only.is_empty() {
+            cargo.args(["--only", &bench.only.join(",")]);
+        }
+        cargo.run()
     })
 }

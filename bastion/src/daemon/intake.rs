@@ -19,7 +19,7 @@ use super::counters::Counters;
 use super::link::{Ack, Link, Settled};
 use super::pages::ToPages;
 use super::ticker;
-use super::writer::{Message, ToWriter};
+use super::writer::{Message, Text, ToWriter};
 use crate::clock::Clock;
 use crate::clock::ticks::{Dated, Ticks};
 use crate::journal::{Resent, content, key};
@@ -34,6 +34,8 @@ pub(super) struct Intake {
     pub(super) boot: Id,
     pub(super) meters: Arc<Vec<Listened>>,
     pub(super) by_prefix: HashMap<String, usize>,
+    /// Place of the last message's meter: those of one come together.
+    pub(super) near: usize,
     pub(super) ticks: Ticks,
     pub(super) resent: Resent,
     pub(super) link: Arc<Link>,
@@ -154,14 +156,22 @@ impl Intake {
         self.hand_over();
     }
 
-    fn meter(&self, topic: &str) -> Option<usize> {
+    fn meter(&mut self, topic: &str) -> Option<usize> {
+        let near = self.meters.get(self.near).is_some_and(|meter| {
+            let rest = topic.strip_prefix(meter.prefix.as_str());
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        });
+        if near {
+            return Some(self.near);
+        }
         let mut ends = topic.match_indices('/').map(|(end, _)| end);
         // A hostile topic may hold tens of thousands of slashes; no prefix does.
         let found = ends
             .by_ref()
             .take(16)
             .find_map(|end| self.by_prefix.get(topic.get(..end)?));
-        found.copied()
+        self.near = *found?;
+        Some(self.near)
     }
 
     fn record(&mut self, meter: usize, mut ack: Ack, message: &Publish, topic: &str, now_ns: u64) {
@@ -186,9 +196,8 @@ impl Intake {
         let message = Message {
             time_ns: 0,
             spread_ms: 0,
-            topic: topic.to_owned(),
             // A copy of its own: the original shares a read buffer that would stay alive.
-            payload: message.payload.to_vec(),
+            text: Text::new(topic, &message.payload),
             ack,
             size: topic.len() + message.payload.len() + OVERHEAD,
         };
@@ -222,7 +231,7 @@ impl Intake {
 
     fn hand_on(&mut self, meter: usize, mut message: Message, dated: Dated) {
         let time = i64::try_from(dated.time_ns).unwrap_or(i64::MAX);
-        let time = self.bursts.time(meter, &message.topic, time);
+        let time = self.bursts.time(meter, message.text.topic(), time);
         message.time_ns = u64::try_from(time).unwrap_or(0);
         message.spread_ms = dated.spread_ms;
         self.tell(ToWriter::Record(message));

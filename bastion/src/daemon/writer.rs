@@ -28,11 +28,34 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Message {
     pub(super) time_ns: u64,
     pub(super) spread_ms: u32,
-    pub(super) topic: String,
-    pub(super) payload: Vec<u8>,
+    pub(super) text: Text,
     pub(super) ack: Ack,
     /// What it takes of the budget, given back when it is written.
     pub(super) size: usize,
+}
+
+/// Topic and payload. One piece of memory, since there are many of them.
+pub(super) struct Text {
+    bytes: Box<[u8]>,
+    topic: usize,
+}
+
+impl Text {
+    pub(super) fn new(topic: &str, payload: &[u8]) -> Text {
+        Text {
+            bytes: [topic.as_bytes(), payload].concat().into(),
+            topic: topic.len(),
+        }
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        // It was made of a text.
+        str::from_utf8(self.parts().0).unwrap_or_default()
+    }
+
+    fn parts(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at_checked(self.topic).unwrap_or_default()
+    }
 }
 
 /// What the thread is told, in the order in which the broker handed it over.
@@ -152,12 +175,8 @@ impl Writer {
     }
 
     fn record(&mut self, message: Message, open: &mut Open) {
-        let record = Record::new(
-            message.time_ns,
-            message.spread_ms,
-            &message.topic,
-            &message.payload,
-        );
+        let (topic, (_, payload)) = (message.text.topic(), message.text.parts());
+        let record = Record::new(message.time_ns, message.spread_ms, topic, payload);
         if record.cut_from.is_some() {
             self.counters.cut();
         }

@@ -1,6 +1,7 @@
 //! Segment files: their names, what stands at their head, and writing to the newest one.
 //!
-//! Room is made ahead in zeros, so that a commit rewrites a block or two and no metadata.
+//! Room is made ahead in zeros, so that a commit rewrites a block or two and no metadata. Under load,
+//! when groups are large, they make their own.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,6 +16,8 @@ use super::frame::{self, Kind};
 const ENDING: &str = ".segment";
 /// Bytes of room made at once.
 const ROOM: u64 = 64 * 1024;
+/// A frame of so many bytes makes its own room: zeros ahead of it would only be written twice.
+const LARGE: u64 = ROOM / 4;
 /// Boots that a head can name.
 pub(super) const MOST_BOOTS: usize = 2000;
 
@@ -159,6 +162,9 @@ impl Active {
     /// Writes a frame; it is on disk when this returns. After an error nothing counts as written.
     pub(super) fn append(&mut self, frame: &[u8]) -> io::Result<()> {
         let end = self.length + frame.len() as u64;
+        if end > self.room && frame.len() as u64 >= LARGE {
+            return self.extend(frame, end);
+        }
         if end > self.room {
             let room = end.div_ceil(ROOM) * ROOM;
             if let Err(error) = self.grow(room) {
@@ -169,6 +175,21 @@ impl Active {
         }
         self.file.write_all_at(frame, self.length)?;
         self.file.sync_data()?;
+        self.length = end;
+        Ok(())
+    }
+
+    /// Writes a frame that reaches beyond the end of the file.
+    fn extend(&mut self, frame: &[u8], end: u64) -> io::Result<()> {
+        if let Err(error) = self.file.write_all_at(frame, self.length) {
+            // On a full disk a part of it may be there, and must not look like a frame that was
+            // damaged. Cutting works on a full disk.
+            self.file.set_len(self.length)?;
+            self.room = self.length;
+            return Err(error);
+        }
+        self.file.sync_data()?;
+        self.room = end;
         self.length = end;
         Ok(())
     }

@@ -8,6 +8,10 @@ use reqwest::Client;
 use crate::fleet::{self, Values};
 use crate::programs::Program;
 
+/// When nothing came for so long, all is there. Longer than the collector waits for a page that got
+/// lost.
+const SILENT: Duration = Duration::from_secs(7);
+
 pub(crate) struct Database {
     client: Client,
     url: String,
@@ -38,7 +42,7 @@ impl Database {
     }
 
     /// Points that were written since it was started.
-    async fn written(&self) -> Result<u64> {
+    pub(crate) async fn written(&self) -> Result<u64> {
         let answer = self.client.get(format!("{}/debug/vars", self.url));
         let text = answer.send().await?.text().await?;
         let vars: serde_json::Value = serde_json::from_str(&text)?;
@@ -53,13 +57,13 @@ impl Database {
     pub(crate) async fn settle(&self, begin: Instant, writes: &mut Program) -> Result<Duration> {
         let (mut last, mut written) = (begin, 0);
         loop {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             writes.runs()?;
             let now = self.written().await?;
             if now != written {
                 (last, written) = (Instant::now(), now);
             }
-            if written > 0 && last.elapsed() > Duration::from_secs(2) {
+            if written > 0 && last.elapsed() > SILENT {
                 return Ok(last - begin);
             }
             ensure!(
@@ -89,6 +93,34 @@ impl Database {
             all += stored.values().sum::<u64>();
         }
         Ok(all)
+    }
+}
+
+impl Database {
+    /// Compares what is stored of messages that waited in a broker: each was another number, of which
+    /// [`crate::queue`] tells. The first ones, which only showed that somebody listens, do not count.
+    pub(crate) async fn compare_queue(&self, messages: u64) -> Result<()> {
+        for meter in 0..fleet::METERS {
+            let id = fleet::id(meter);
+            let query = format!("SELECT active_w, channel FROM power WHERE device = '{id}'");
+            let mut stored = Values::new();
+            read(&self.ask(&query).await?, &mut stored)?;
+            stored.retain(|(_, _, bits), _| *bits != 0.25_f64.to_bits());
+            let of_meter = (meter..messages).step_by(usize::try_from(fleet::METERS)?);
+            let expected: Values = of_meter
+                .map(|number| {
+                    let value: f64 = format!("{number}.5").parse()?;
+                    Ok(((0, "active_w".to_owned(), value.to_bits()), 1))
+                })
+                .collect::<Result<_>>()?;
+            let missing = expected.iter().find(|(key, n)| stored.get(key) != Some(n));
+            let other = stored.iter().find(|(key, n)| expected.get(key) != Some(n));
+            ensure!(
+                stored == expected,
+                "meter {meter}: missing {missing:?}, and there is {other:?}"
+            );
+        }
+        Ok(())
     }
 }
 

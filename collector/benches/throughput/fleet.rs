@@ -1,5 +1,5 @@
 //! What 300 three-phase meters say: the topics of a recorded burst, in its order, with values of a
-//! recorded length. Published over one connection, as fast as the journal takes it: the rendered
+//! recorded length. Published over one connection, as fast as the reader takes it: the rendered
 //! broker drops what it cannot queue, and a benchmark that loses messages measures nothing.
 
 use std::collections::BTreeMap;
@@ -11,8 +11,6 @@ use anyhow::{Result, ensure};
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::{Connect, Publish};
-
-use crate::progress::Progress;
 
 pub(crate) const METERS: u64 = 300;
 /// Topic, measurement and field of what a phase says.
@@ -26,8 +24,13 @@ const QUANTITIES: [(&str, &str, &str); 6] = [
 ];
 /// Messages of a burst: three phases, and the relay, which is no reading.
 pub(crate) const BURST: u64 = 3 * 6 + 1;
-/// Messages on their way to the journal. The broker queues 200,000.
-const AHEAD: u64 = 100_000;
+/// Messages on their way to the journal: a few windows. With more the broker builds up a queue, and
+/// handles what is in it more slowly than what comes.
+const AHEAD: u64 = 5000;
+/// Messages that are written at once.
+const PIECE: u64 = 100;
+/// How often it is looked how many were taken.
+const LOOK: Duration = Duration::from_micros(200);
 
 pub(crate) fn id(meter: u64) -> String {
     format!("shellyem3-{meter:06X}")
@@ -48,22 +51,19 @@ fn value(quantity: &str, round: u64, meter: u64) -> String {
     }
 }
 
-/// Calls for each message of some rounds: topic, payload, and where it belongs.
-fn each(
-    rounds: std::ops::Range<u64>,
-    mut message: impl FnMut(&str, &str, Option<(&str, u64, u64)>),
-) {
+/// Calls for each message of some rounds: topic and payload.
+fn each(rounds: std::ops::Range<u64>, mut message: impl FnMut(&str, &str)) {
     for round in rounds {
         for meter in 0..METERS {
             let prefix = prefix(meter);
             for phase in 0..3 {
-                for (quantity, _, field) in QUANTITIES {
+                for (quantity, _, _) in QUANTITIES {
                     let topic = format!("{prefix}/emeter/{phase}/{quantity}");
                     let value = value(quantity, round, meter);
-                    message(&topic, &value, Some((field, meter, phase)));
+                    message(&topic, &value);
                 }
             }
-            message(&format!("{prefix}/relay/0"), "off", None);
+            message(&format!("{prefix}/relay/0"), "off");
         }
     }
 }
@@ -86,9 +86,13 @@ pub(crate) fn expected(meter: u64, rounds: u64) -> Values {
     values
 }
 
-/// Publishes rounds of all meters at QoS 0; returns how long it took until all of it is in the
-/// journal.
-pub(crate) fn publish(port: u16, rounds: u64, progress: &mut Progress) -> Result<Duration> {
+/// Publishes rounds of all meters at QoS 0; returns how long it took until all of it was taken.
+/// `taken` says how many messages were.
+pub(crate) fn publish(
+    port: u16,
+    rounds: u64,
+    mut taken: impl FnMut() -> Result<u64>,
+) -> Result<Duration> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     let mut bytes = BytesMut::new();
     let mut connect = Connect::new("fleet");
@@ -97,35 +101,42 @@ pub(crate) fn publish(port: u16, rounds: u64, progress: &mut Progress) -> Result
     connect.write(&mut bytes)?;
     stream.write_all(&bytes)?;
     stream.read_exact(&mut [0; 4])?;
-    let mut made: Vec<Vec<u8>> = Vec::new();
-    for round in 0..rounds {
-        bytes.clear();
-        each(round..round + 1, |topic, payload, _| {
-            // A String of a few bytes is always written.
-            let _ = Publish::new(topic, QoS::AtMostOnce, payload).write(&mut bytes);
-        });
-        made.push(bytes.to_vec());
-    }
-    let (begin, before) = (Instant::now(), progress.newest()?);
-    let mut sent = before;
-    for round in made {
-        while sent > progress.newest()? + AHEAD {
-            std::thread::sleep(Duration::from_millis(2));
+    bytes.clear();
+    let mut made: Vec<(Vec<u8>, u64)> = Vec::new();
+    let mut count = 0;
+    each(0..rounds, |topic, payload| {
+        // A String of a few bytes is always written.
+        let _ = Publish::new(topic, QoS::AtMostOnce, payload).write(&mut bytes);
+        count += 1;
+        if count == PIECE {
+            made.push((bytes.to_vec(), std::mem::take(&mut count)));
+            bytes.clear();
         }
-        stream.write_all(&round)?;
-        sent += METERS * BURST;
+    });
+    made.push((bytes.to_vec(), count));
+    let begin = Instant::now();
+    let mut sent = taken()?;
+    for (bytes, count) in made {
+        while sent > taken()? + AHEAD {
+            std::thread::sleep(LOOK);
+        }
+        stream.write_all(&bytes)?;
+        sent += count;
     }
     let mut since = (Instant::now(), 0);
-    while progress.newest()? < sent {
-        if progress.newest()? != since.1 {
-            since = (Instant::now(), progress.newest()?);
+    loop {
+        let now = taken()?;
+        if now >= sent {
+            return Ok(begin.elapsed());
         }
+        if now != since.1 {
+            since = (Instant::now(), now);
+        }
+        let silent = since.0.elapsed();
         ensure!(
-            since.0.elapsed() < Duration::from_secs(20),
-            "of {sent} messages {} came",
-            since.1
+            silent < Duration::from_secs(20),
+            "of {sent} messages {now} came"
         );
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(LOOK);
     }
-    Ok(begin.elapsed())
 }

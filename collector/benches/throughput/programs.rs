@@ -43,9 +43,13 @@ impl Program {
     /// An error when it ended, with what it said.
     pub(crate) fn runs(&mut self) -> Result<()> {
         let ended = self.child.try_wait()?;
-        let said = || fs::read_to_string(&self.log).unwrap_or_default();
-        ensure!(ended.is_none(), "{} ended: {}", self.name, said());
+        ensure!(ended.is_none(), "{} ended: {}", self.name, self.said());
         Ok(())
+    }
+
+    /// What it wrote to its log.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Waits until it listens.
@@ -57,9 +61,26 @@ impl Program {
         Ok(())
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn used(&self) -> Result<Used> {
-        let folder = PathBuf::from(format!("/proc/{}", self.child.id()));
-        let gone = || format!("{} ended", self.name);
+        Used::of(self.id())
+    }
+
+    /// From here on only what comes counts for its peak of memory.
+    pub(crate) fn forget_peak(&self) {
+        // Where the kernel cannot, it is the peak since the start.
+        drop(fs::write(format!("/proc/{}/clear_refs", self.id()), "5"));
+    }
+}
+
+impl Used {
+    /// Of a process that runs.
+    pub(crate) fn of(process: u32) -> Result<Used> {
+        let folder = PathBuf::from(format!("/proc/{process}"));
+        let gone = || format!("process {process} ended");
         let stat = fs::read_to_string(folder.join("stat")).with_context(gone)?;
         // Behind the name: user and system time are the 12th and 13th, in hundredths of a second.
         let (_, rest) = stat.rsplit_once(") ").context("no stat")?;
@@ -96,12 +117,15 @@ pub(crate) fn installed(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
+/// Messages that a rendered broker queues.
+pub(crate) const QUEUED: u64 = 200_000;
+
 /// The broker, as it is rendered for a bastion but for accounts and rules.
-pub(crate) fn mosquitto(program: &Path, port: u16, folder: &Path) -> Result<Program> {
+pub(crate) fn mosquitto(program: &Path, port: u16, queued: u64, folder: &Path) -> Result<Program> {
     let settings = folder.join("mosquitto.conf");
     let text = format!(
         "listener {port} 127.0.0.1\nallow_anonymous true\nuse_username_as_clientid true\n\
-         persistence false\nupgrade_outgoing_qos true\nmax_queued_messages 200000\n\
+         persistence false\nupgrade_outgoing_qos true\nmax_queued_messages {queued}\n\
          max_queued_bytes 67108864\nmax_inflight_messages 1000\nqueue_qos0_messages false\n\
          max_packet_size 262144\nuser root\n"
     );

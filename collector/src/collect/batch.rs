@@ -13,13 +13,20 @@ use tokio::time::Instant;
 use super::status::Counters;
 use crate::fleet::Fleet;
 use crate::points::{Kind, Point, Points, Translation, Writer, read};
-use crate::source::Arrival;
+use crate::source::{Chunk, Message, Messages};
 
-/// When a batch is full.
+/// Bytes of room beyond what the last batch took: batches differ a little.
+const SPARE: usize = 32 * 1024;
+
+/// When a batch is sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
+    /// Lines that make it full.
     pub(super) lines: usize,
+    /// Messages that are worth a request.
     pub(super) messages: usize,
+    /// Messages that make it full.
+    pub(super) most: usize,
     pub(super) time: Duration,
 }
 
@@ -29,10 +36,15 @@ pub(super) struct Batch<R> {
     pub(super) lines: Vec<u8>,
     /// For each line the places of its messages.
     pub(super) owners: Vec<Range<usize>>,
-    pub(super) arrivals: Vec<Arrival<R>>,
+    chunks: Vec<Messages>,
+    /// How many messages are in them.
+    messages: usize,
+    pub(super) receipts: Vec<R>,
     /// Places of messages that were not understood, and why.
     pub(super) not_understood: Vec<(usize, String)>,
     opened: Instant,
+    /// The place in the fleet of the last message's meter.
+    near: usize,
     /// The last line, which the next message may add to.
     last: Option<Last>,
 }
@@ -45,23 +57,46 @@ struct Last {
 }
 
 impl<R> Batch<R> {
+    /// With room for as much as another one took: growing step by step takes more memory.
+    pub(super) fn like(other: &Self) -> Self {
+        Self {
+            lines: Vec::with_capacity(other.lines.len() + SPARE),
+            owners: Vec::with_capacity(other.owners.len() + SPARE / 64),
+            ..Self::new()
+        }
+    }
+
     pub(super) fn new() -> Self {
         Self {
             lines: Vec::new(),
             owners: Vec::new(),
-            arrivals: Vec::new(),
+            chunks: Vec::new(),
+            messages: 0,
+            receipts: Vec::new(),
             not_understood: Vec::new(),
             opened: Instant::now(),
+            near: 0,
             last: None,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.arrivals.is_empty()
+        self.messages == 0
     }
 
+    /// How many messages are in it.
+    pub(super) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Nothing more may be added.
     pub(super) fn is_full(&self, limits: &Limits) -> bool {
-        self.owners.len() >= limits.lines || self.arrivals.len() >= limits.messages
+        self.owners.len() >= limits.lines || self.messages >= limits.most
+    }
+
+    /// It is sent when it can be, and grows until then.
+    pub(super) fn is_ripe(&self, limits: &Limits) -> bool {
+        self.messages >= limits.messages || self.is_full(limits)
     }
 
     /// When it must be sent, however small it is.
@@ -69,11 +104,11 @@ impl<R> Batch<R> {
         self.opened + limits.time
     }
 
-    /// Translates and counts a message. Those that are no readings are here as well, so that
+    /// Translates and counts messages. Those that are no readings are here as well, so that
     /// confirmations keep the order.
     pub(super) fn take(
         &mut self,
-        arrival: Arrival<R>,
+        chunk: Chunk<R>,
         fleet: &Fleet,
         writer: &mut Writer,
         counters: &mut Counters,
@@ -81,16 +116,36 @@ impl<R> Batch<R> {
         if self.is_empty() {
             self.opened = Instant::now();
         }
-        let place = self.arrivals.len();
+        let mut messages = chunk.messages;
+        messages.each(|message| {
+            self.one(&message, fleet, writer, counters);
+            self.messages += 1;
+        });
+        messages.pack();
+        self.chunks.push(messages);
+        self.receipts.extend(chunk.receipts);
+    }
+
+    /// The next message.
+    fn one(
+        &mut self,
+        message: &Message,
+        fleet: &Fleet,
+        writer: &mut Writer,
+        counters: &mut Counters,
+    ) {
+        let place = self.messages;
         counters.received += 1;
-        match read_one(&arrival, fleet) {
+        let (found, says) = read_one(message, fleet, self.near);
+        match (found, says) {
             (Some((meter, _)), Translation::Points(points)) => {
                 counters.readings += 1;
+                self.near = meter;
                 let alone = points.len() == 1;
                 for point in points {
                     let new = Last {
                         meter,
-                        time_ns: arrival.time_ns,
+                        time_ns: message.time_ns,
                         point,
                     };
                     if !(alone && self.join(place, &new)) {
@@ -108,7 +163,29 @@ impl<R> Batch<R> {
             }
             (_, Translation::NotAReading(Kind::Other)) | (None, _) => counters.not_readings += 1,
         }
-        self.arrivals.push(arrival);
+    }
+
+    /// Shows the messages at these places, which go up.
+    pub(super) fn visit(
+        &self,
+        places: impl Iterator<Item = usize>,
+        mut show: impl FnMut(usize, &Message),
+    ) {
+        let mut places = places.peekable();
+        let mut first = 0;
+        for messages in &self.chunks {
+            let end = first + messages.count();
+            if places.peek().is_some_and(|place| *place < end) {
+                let mut place = first;
+                messages.each(|message| {
+                    while places.next_if(|wanted| *wanted <= place).is_some() {
+                        show(place, &message);
+                    }
+                    place += 1;
+                });
+            }
+            first = end;
+        }
     }
 
     /// Adds a point to the last one, if that is of the message before and says something else of the
@@ -141,32 +218,30 @@ impl<R> Batch<R> {
     pub(super) fn apart(&self, shared: &[Range<usize>], fleet: &Fleet) -> (Vec<u8>, Vec<usize>) {
         let (mut text, mut owners) = (Vec::new(), Vec::new());
         let mut writer = Writer::default();
-        for place in shared.iter().cloned().flatten() {
-            if let Some(arrival) = self.arrivals.get(place)
-                && let (Some(meter), Translation::Points(points)) = read_one(arrival, fleet)
-            {
+        self.visit(shared.iter().cloned().flatten(), |place, message| {
+            if let (Some(meter), Translation::Points(points)) = read_one(message, fleet, 0) {
                 for point in &points {
-                    writer.write(&mut text, meter, fleet.site(), point, arrival.time_ns);
+                    writer.write(&mut text, meter, fleet.site(), point, message.time_ns);
                     owners.push(place);
                 }
             }
-        }
+        });
         (text, owners)
     }
 }
 
-/// Whose a message is, and what it says.
-fn read_one<'f, R>(
-    arrival: &Arrival<R>,
+/// Whose a message is, and what it says; `near` is the place of the meter that is looked at first.
+fn read_one<'f>(
+    message: &Message,
     fleet: &'f Fleet,
+    near: usize,
 ) -> (Option<(usize, &'f Meter)>, Translation<Points>) {
-    let message = &arrival.message;
-    let found = fleet.find(message.topic());
-    let says = match (arrival.cut_from, found) {
+    let found = fleet.find_near(message.topic, near);
+    let says = match (message.cut_from, found) {
         (Some(size), _) => Translation::NotUnderstood(format!(
             "the message has {size} bytes, and the bastion kept its beginning only"
         )),
-        (None, Some((_, meter))) => read(meter, message.topic(), message.payload()),
+        (None, Some((_, meter))) => read(meter, message.topic, message.payload),
         (None, None) => Translation::NotAReading(Kind::Other),
     };
     (found, says)
@@ -177,7 +252,7 @@ mod tests {
     use super::*;
     use crate::points::tests::meter;
     use crate::points::translate;
-    use crate::source::Message;
+    use crate::source::Owned;
 
     /// Messages of one meter as (topic below it, payload, time); their lines without tags, and for
     /// each the places of its messages.
@@ -191,11 +266,10 @@ mod tests {
         let mut writer = Writer::default();
         for (topic, payload, time_ns) in messages {
             let topic = format!("{prefix}/{topic}");
-            let arrival = Arrival {
-                message: Message::new(&topic, payload.as_bytes()),
-                time_ns: *time_ns,
-                cut_from: None,
-                receipt: (),
+            let owned = Owned::new(&topic, payload.as_bytes(), *time_ns);
+            let chunk = Chunk {
+                messages: Messages::Each(vec![owned]),
+                receipts: vec![()],
             };
             let meter = fleet.meters().first().unwrap();
             let says = translate(meter, "my home", &topic, payload.as_bytes(), *time_ns);
@@ -203,13 +277,13 @@ mod tests {
                 alone.extend(lines.text);
             }
             let mut counters = Counters::default();
-            batch.take(arrival, &fleet, &mut writer, &mut counters);
+            batch.take(chunk, &fleet, &mut writer, &mut counters);
         }
         batch.close(&fleet, &mut writer);
         let text = String::from_utf8(batch.lines.clone()).unwrap();
         let short = |line: &str| {
-            let (series, rest) = line.split_at(line.find(",site=my\\ home,").unwrap());
-            let (_, rest) = rest.split_once("gen=1").unwrap();
+            let (series, rest) = line.split_at(line.find(",device=").unwrap());
+            let (_, rest) = rest.split_once("site=my\\ home").unwrap();
             format!("{series}{rest}")
         };
         let lines: Vec<String> = text.lines().map(short).collect();
@@ -269,5 +343,30 @@ mod tests {
                 ("power,channel=0 pf=1 7", 2..3),
             ],
         );
+    }
+
+    #[test]
+    fn a_batch_is_ripe_before_it_is_full() {
+        let limits = Limits {
+            lines: 10,
+            messages: 2,
+            most: 4,
+            time: Duration::from_secs(1),
+        };
+        let meter = meter("shellyem3", "shellyem3-AABBCC");
+        let topic = format!("{}/relay/0", meter.prefix);
+        let fleet = Fleet::new("home".to_owned(), vec![meter]);
+        let mut batch = Batch::new();
+        for count in 1..=4 {
+            let chunk = Chunk {
+                messages: Messages::Each(vec![Owned::new(&topic, b"off", 7)]),
+                receipts: vec![count],
+            };
+            let (mut writer, mut counters) = (Writer::default(), Counters::default());
+            batch.take(chunk, &fleet, &mut writer, &mut counters);
+            let is = (batch.is_ripe(&limits), batch.is_full(&limits));
+            assert_eq!(is, (count >= 2, count >= 4), "{count}");
+        }
+        assert_eq!(batch.receipts, [1, 2, 3, 4]);
     }
 }

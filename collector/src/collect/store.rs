@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tracing::{error, warn};
 
 use super::batch::Batch;
@@ -20,8 +21,10 @@ pub(super) struct Store {
 
 /// What became of a batch.
 pub(super) struct Stored<R> {
-    /// Of all its messages, in the order of arrival.
+    /// Of its messages, in the order of arrival.
     pub(super) receipts: Vec<R>,
+    /// How many messages that were.
+    pub(super) messages: u64,
     /// Lines in the database.
     pub(super) written: u64,
     /// Lines that the database refused.
@@ -48,12 +51,13 @@ impl Store {
     }
 
     /// Waits as long as it takes.
-    pub(super) async fn store<R>(&self, batch: Batch<R>) -> Stored<R> {
-        let refused = self.database.write(&batch.lines).await;
+    pub(super) async fn store<R>(&self, mut batch: Batch<R>) -> Stored<R> {
+        let lines = Bytes::from(std::mem::take(&mut batch.lines));
+        let refused = self.database.write(lines).await;
         let mut lines = refused.len();
         let (mut blamed, text, owners) = self.blamed(&batch, refused);
         if !owners.is_empty() {
-            for Refused { line, reason } in self.database.write(&text).await {
+            for Refused { line, reason } in self.database.write(text.into()).await {
                 blamed.extend(owners.get(line).map(|owner| (*owner, reason)));
                 lines += 1;
             }
@@ -65,11 +69,8 @@ impl Store {
             written: count((batch.owners.len() + owners.len()).saturating_sub(lines)),
             refused: count(blamed.len()),
             set_aside,
-            receipts: batch
-                .arrivals
-                .into_iter()
-                .map(|arrival| arrival.receipt)
-                .collect(),
+            messages: count(batch.messages()),
+            receipts: batch.receipts,
         }
     }
 
@@ -100,20 +101,18 @@ impl Store {
                 .entry(*message)
                 .or_insert_with(|| format!("the database refuses it: {reason}"));
         }
-        reasons
-            .into_iter()
-            .filter_map(|(message, reason)| {
-                let arrival = batch.arrivals.get(message)?;
-                let meter = self.fleet.find(arrival.message.topic());
-                Some(Letter {
-                    time_ns: arrival.time_ns,
-                    meter: meter.map(|(_, meter)| meter.id.clone()),
-                    topic: arrival.message.topic().to_owned(),
-                    payload: arrival.message.payload().to_vec(),
-                    reason,
-                })
-            })
-            .collect()
+        let mut letters = Vec::new();
+        batch.visit(reasons.keys().copied(), |place, message| {
+            let meter = self.fleet.find(message.topic);
+            letters.push(Letter {
+                time_ns: message.time_ns,
+                meter: meter.map(|(_, meter)| meter.id.clone()),
+                topic: message.topic.to_owned(),
+                payload: message.payload.to_vec(),
+                reason: reasons.get(&place).cloned().unwrap_or_default(),
+            });
+        });
+        letters
     }
 
     /// Nothing is confirmed before this is done, so a full disk stops the collector, not a reading.

@@ -41,7 +41,8 @@ fn good_settings_are_taken() {
     assert_eq!(bastions.len(), 1);
     assert_eq!(bastions[0].password.expose(), "abcd");
     assert_eq!(config.database.url, "http://192.168.1.20:8086");
-    assert_eq!(config.database.batch_lines, 5000);
+    assert_eq!(config.database.batch_lines, 10_000);
+    assert!(config.database.gzip);
     assert_eq!(config.database.batch_time, Duration::from_secs(1));
     assert!(config.database.login.is_none());
     assert_eq!(config.meters.len(), 2);
@@ -67,6 +68,22 @@ fn optional_keys() {
         "name = \"e\"\npassword_file = \"p\"",
         &["c.toml:15: database.password_file = \"p\""],
     );
+}
+
+#[test]
+fn what_stays_on_this_machine_is_not_compressed() {
+    let url = "url = \"http://192.168.1.20:8086\"";
+    for (written, expected) in [
+        ("url = \"http://127.0.0.1:8086\"", false),
+        ("url = \"http://localhost:8086\"", false),
+        ("url = \"http://[::1]:8086\"", false),
+        ("url = \"http://127.0.0.1:8086\"\ngzip = true", true),
+        ("url = \"http://localhost.home:8086\"", true),
+        ("url = \"http://192.168.1.20:80\"", true),
+    ] {
+        let config = parse(&GOOD.replace(url, written)).unwrap();
+        assert_eq!(config.database.gzip, expected, "{written}");
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Points, and how they become line protocol.
 //!
-//! Tags: `site`, `device`, `point`, `model`, `gen`, and `channel` where a measurement has one.
+//! Tags: `channel` where a measurement has one, `device`, `gen`, `model`, `point`, `site`.
 //! They are what a series is known by, so nothing that a person may reword (location, label,
-//! customer) is among them. Escaping is the builder's work; what no escaping can carry (control
-//! characters, backslashes) is refused by the settings for tags, and here for texts.
+//! customer) is among them. They stand in the order of their names: InfluxDB sorts them in each
+//! line that has another order. What no escaping can carry (control characters, backslashes) is
+//! refused by the settings for tags, and here for texts.
 
 use std::borrow::Cow;
 
@@ -11,8 +12,8 @@ use influxdb_line_protocol::LineProtocolBuilder;
 use site::Meter;
 use smallvec::SmallVec;
 
-use super::Lines;
 use super::field::Field;
+use super::{Lines, number};
 
 /// One point without its meter and time.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,7 +120,7 @@ struct Series {
 const MOST_SERIES: usize = 24;
 
 impl Writer {
-    /// Adds a line with a newline at its end. `place` is the meter's in its fleet, which has the name
+    /// Adds a line with a newline at its end; the point has a field. `place` is the meter's in its fleet, which has the name
     /// `site`.
     pub(crate) fn write(
         &mut self,
@@ -129,26 +130,24 @@ impl Writer {
         point: &Point,
         time_ns: i64,
     ) {
-        let mut fields = point.fields.iter();
-        let Some((name, value)) = fields.next() else {
-            return;
-        };
         self.begin(out, (place, meter), site, point);
-        // The builder goes on behind its own text: an empty measurement is none.
-        let tags = LineProtocolBuilder::new_with(out).measurement("");
-        let mut line = match value {
-            Value::Number(number) => tags.field(name, *number),
-            Value::Truth(truth) => tags.field(name, *truth),
-            Value::Text(text) => tags.field(name, text.as_str()),
-        };
-        for (name, value) in fields {
-            line = match value {
-                Value::Number(number) => line.field(name, *number),
-                Value::Truth(truth) => line.field(name, *truth),
-                Value::Text(text) => line.field(name, text.as_str()),
-            };
+        // Names of fields are our own, and hold nothing that must be escaped.
+        let mut before = b' ';
+        for (name, value) in &point.fields {
+            out.push(before);
+            before = b',';
+            out.extend_from_slice(name.as_bytes());
+            out.push(b'=');
+            match value {
+                Value::Number(value) => number::write(out, *value),
+                Value::Truth(true) => out.extend_from_slice(b"true"),
+                Value::Truth(false) => out.extend_from_slice(b"false"),
+                Value::Text(text) => quoted(out, text),
+            }
         }
-        line.timestamp(time_ns).close_line().build();
+        out.push(b' ');
+        number::write_whole(out, time_ns);
+        out.push(b'\n');
     }
 
     fn begin(
@@ -172,16 +171,17 @@ impl Writer {
             return;
         }
         let mut text = Vec::new();
-        let tags = LineProtocolBuilder::new_with(&mut text)
-            .measurement(point.measurement)
-            .tag("site", site)
+        let measurement = LineProtocolBuilder::new_with(&mut text).measurement(point.measurement);
+        let tags = match &point.channel {
+            Some(channel) => measurement.tag("channel", channel),
+            None => measurement,
+        };
+        let _ = tags
             .tag("device", &meter.id)
-            .tag("point", &meter.point)
+            .tag("gen", &meter.model.gen_number.to_string())
             .tag("model", meter.model.name)
-            .tag("gen", &meter.model.gen_number.to_string());
-        if let Some(channel) = &point.channel {
-            let _ = tags.tag("channel", channel);
-        }
+            .tag("point", &meter.point)
+            .tag("site", site);
         out.extend_from_slice(&text);
         if known.len() < MOST_SERIES {
             known.push(Series {
@@ -191,6 +191,18 @@ impl Writer {
             });
         }
     }
+}
+
+/// A text in quotes.
+fn quoted(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for byte in text.bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
 }
 
 /// The points of one message, each as a line.

@@ -53,10 +53,10 @@ fn outcome(meter: &Meter, topic: &str, payload: &[u8]) -> Vec<String> {
                 id, point, model, ..
             } = meter;
             let tags = format!(
-                ",site=home,device={id},point={},model={},gen={}",
-                point.replace(' ', "\\ "),
+                ",device={id},gen={},model={},point={},site=home",
+                model.gen_number,
                 model.name,
-                model.gen_number
+                point.replace(' ', "\\ ")
             );
             text.lines()
                 .map(|line| line.replace(&tags, "@").replace(&format!(" {TIME}"), ""))
@@ -124,7 +124,7 @@ fn a_point_carries_identity_and_time() {
     };
     assert_eq!(
         String::from_utf8(lines.text).unwrap(),
-        "power,site=home,device=shellyem-D3B45C,point=supply,model=shellyem,gen=1,channel=0 \
+        "power,channel=0,device=shellyem-D3B45C,gen=1,model=shellyem,point=supply,site=home \
          active_w=1562.68 1700000000123456789\n"
     );
 }

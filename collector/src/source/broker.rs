@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use tracing::info;
 
 use super::subscription;
-use super::{Arrival, Source, Tally};
+use super::{Chunk, Messages, Owned, Source, Tally};
 use crate::config;
 use crate::fleet::Fleet;
 use intake::Intake;
@@ -53,7 +53,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A broker that is being read.
 pub struct Broker {
-    arrivals: mpsc::UnboundedReceiver<Arrival<Receipt>>,
+    arrivals: mpsc::UnboundedReceiver<(Owned, Receipt)>,
     intake: Arc<Intake>,
     stopping: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -111,10 +111,17 @@ fn options(settings: &config::Broker) -> MqttOptions {
 impl Source for Broker {
     type Receipt = Receipt;
 
-    async fn next(&mut self) -> Option<Vec<Arrival<Receipt>>> {
+    async fn next(&mut self) -> Option<Vec<Chunk<Receipt>>> {
         let mut here = Vec::new();
-        let count = self.arrivals.recv_many(&mut here, AT_ONCE).await;
-        (count > 0).then_some(here)
+        // A batch may be larger by so many than half a window.
+        let most = AT_ONCE.min(self.window / 2).max(1);
+        let count = self.arrivals.recv_many(&mut here, most).await;
+        let (messages, receipts) = here.into_iter().unzip();
+        let chunk = Chunk {
+            messages: Messages::Each(messages),
+            receipts,
+        };
+        (count > 0).then(|| vec![chunk])
     }
 
     fn confirm(&mut self, receipts: Vec<Receipt>) {
@@ -129,6 +136,12 @@ impl Source for Broker {
 
     fn window(&self) -> usize {
         self.window
+    }
+
+    /// A broker with a backlog overruns the window, and few large requests cost the database much less
+    /// than many small ones.
+    fn most(&self) -> usize {
+        2 * self.window
     }
 
     fn tally(&self) -> Tally {

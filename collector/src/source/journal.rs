@@ -23,27 +23,27 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use super::{Arrival, Source, Tally};
+use super::{Chunk, Source, Tally};
 use crate::config;
 use cursor::CursorFile;
 use pages::Taker;
 
-/// Pages whose records are here and wait for their turn.
-const PAGES_HERE: usize = 2;
+/// Pieces of pages whose records are here and wait for their turn.
+const PIECES_HERE: usize = 2;
 /// Messages that are handed on before one must be confirmed: memory is what bounds them.
-const WINDOW: usize = 40_000;
+const WINDOW: usize = 80_000;
 
-/// Stands for one message until it is confirmed.
+/// Stands for the messages of a group until they are confirmed.
 #[derive(Debug)]
 pub struct Receipt {
     bastion: usize,
-    /// The cursor behind it, when it is the last of its group.
-    end: Option<Box<Cursor>>,
+    /// The cursor behind them.
+    end: Cursor,
 }
 
 /// Journals that are being read.
 pub struct Journals {
-    arrivals: mpsc::Receiver<Vec<Arrival<Receipt>>>,
+    arrivals: mpsc::Receiver<Vec<Chunk<Receipt>>>,
     bastions: Vec<Bastion>,
 }
 
@@ -59,7 +59,7 @@ impl Journals {
     /// folder `state`.
     #[must_use]
     pub fn start(settings: &[config::Broker], state: &Path) -> Journals {
-        let (sender, arrivals) = mpsc::channel(PAGES_HERE);
+        let (sender, arrivals) = mpsc::channel(PIECES_HERE);
         let bastions = settings.iter().enumerate().map(|(place, settings)| {
             let (file, known) = CursorFile::open(state, &settings.host);
             let stored = Arc::new(Mutex::new(known));
@@ -91,17 +91,15 @@ impl Journals {
 impl Source for Journals {
     type Receipt = Receipt;
 
-    async fn next(&mut self) -> Option<Vec<Arrival<Receipt>>> {
+    async fn next(&mut self) -> Option<Vec<Chunk<Receipt>>> {
         self.arrivals.recv().await
     }
 
     fn confirm(&mut self, receipts: Vec<Receipt>) {
         for receipt in receipts {
-            if let (Some(end), Some(bastion)) =
-                (receipt.end, self.bastions.get_mut(receipt.bastion))
-            {
-                *lock(&bastion.stored) = Some(*end);
-                bastion.file.set(*end);
+            if let Some(bastion) = self.bastions.get_mut(receipt.bastion) {
+                *lock(&bastion.stored) = Some(receipt.end);
+                bastion.file.set(receipt.end);
             }
         }
         for bastion in &mut self.bastions {
@@ -111,6 +109,10 @@ impl Source for Journals {
 
     fn window(&self) -> usize {
         WINDOW
+    }
+
+    fn most(&self) -> usize {
+        WINDOW / 2
     }
 
     fn tally(&self) -> Tally {

@@ -123,8 +123,8 @@ pub(crate) fn expected(numbers: std::ops::Range<u32>) -> BTreeMap<String, usize>
     numbers
         .flat_map(|number| {
             [
-                format!("power,site=home,device=shellyem-D3B45C,point=barn-supply,model=shellyem,gen=1,channel=0 active_w={number}.25"),
-                format!("energy,site=home,device=shellypro3em-aabbccddee04,point=heat-pump,model=shellypro3em,gen=2,channel=total import_wh={number}.25"),
+                format!("power,channel=0,device=shellyem-D3B45C,gen=1,model=shellyem,point=barn-supply,site=home active_w={number}.25"),
+                format!("energy,channel=total,device=shellypro3em-aabbccddee04,gen=2,model=shellypro3em,point=heat-pump,site=home import_wh={number}.25"),
             ]
         })
         .map(|line| (line, 1))

@@ -102,7 +102,7 @@ fn messages_are_translated() {
         &translate,
         &format!("{power} -40.63\n"),
         0,
-        "point=barn-supply,model=shellyem,gen=1,channel=0 active_w=-40.63 1",
+        "point=barn-supply,site=home active_w=-40.63 1",
         "",
     );
     check(

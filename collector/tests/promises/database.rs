@@ -14,6 +14,7 @@ fn settings(url: &str) -> config::Database {
         url: url.to_owned(),
         name: "energy & more".to_owned(),
         login: None,
+        gzip: true,
         batch_lines: 5000,
         batch_time: Duration::from_secs(1),
     }
@@ -33,7 +34,7 @@ fn check(
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let refused = Database::new(&settings(&fake.url))
             .unwrap()
-            .write(text.as_bytes())
+            .write(text.into())
             .await;
         let refused: Vec<(usize, &str)> = refused
             .iter()
@@ -110,7 +111,10 @@ async fn requests_name_database_precision_and_user() {
         login,
         ..settings(&fake.url)
     };
-    Database::new(&settings).unwrap().write(b"a 1\n").await;
+    Database::new(&settings)
+        .unwrap()
+        .write("a 1\n".into())
+        .await;
     let head = fake.heads().concat().to_lowercase();
     assert!(
         head.starts_with("post /write?db=energy+%26+more&precision=ns http/1.1\r\n"),

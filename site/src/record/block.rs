@@ -138,11 +138,17 @@ impl Block<'_> {
         if !matches!(written, Ok(written) if written == length) {
             return Err(Malformed("a block does not decompress"));
         }
-        Ok(Records {
+        Ok(self.unpacked(raw))
+    }
+
+    /// Reads again what [`Block::records`] decompressed.
+    #[must_use]
+    pub fn unpacked<'r>(&self, raw: &'r [u8]) -> Records<'r> {
+        Records {
             rest: Taken(raw),
             left: self.count,
             time_ns: self.base_ns,
-        })
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{Receipt, acknowledge};
 use crate::fleet::Fleet;
 use crate::source::redelivery::{self, Redelivery};
-use crate::source::{Arrival, Message, Tally};
+use crate::source::{Owned, Tally};
 use site::burst::Bursts;
 
 /// Bytes of messages that are here and not yet stored. When they are used up, polling stops, and
@@ -24,7 +24,7 @@ pub(super) const MOST_MESSAGES: usize = BUDGET / OVERHEAD + 1;
 
 pub(super) struct Intake {
     fleet: Arc<Fleet>,
-    arrivals: mpsc::UnboundedSender<Arrival<Receipt>>,
+    arrivals: mpsc::UnboundedSender<(Owned, Receipt)>,
     budget: Arc<Semaphore>,
     state: Mutex<State>,
 }
@@ -43,7 +43,7 @@ struct State {
 impl Intake {
     pub(super) fn new(
         fleet: Arc<Fleet>,
-        arrivals: mpsc::UnboundedSender<Arrival<Receipt>>,
+        arrivals: mpsc::UnboundedSender<(Owned, Receipt)>,
     ) -> Self {
         Self {
             fleet,
@@ -107,20 +107,16 @@ impl Intake {
         let Ok(share) = Arc::clone(&self.budget).acquire_many_owned(share).await else {
             return;
         };
-        let arrival = Arrival {
-            // A copy of its own: the original shares a read buffer that would stay alive.
-            message: Message::new(&topic, &message.payload),
-            time_ns,
-            cut_from: None,
-            receipt: Receipt {
-                client: client.clone(),
-                id,
-                content,
-                _share: share,
-            },
+        // A copy of its own: the original shares a read buffer that would stay alive.
+        let owned = Owned::new(&topic, &message.payload, time_ns);
+        let receipt = Receipt {
+            client: client.clone(),
+            id,
+            content,
+            _share: share,
         };
         // Fails when the collector stops; the message is not acknowledged and comes again.
-        drop(self.arrivals.send(arrival));
+        drop(self.arrivals.send((owned, receipt)));
     }
 
     fn time(&self, message: &Publish, topic: &str, content: u64) -> i64 {

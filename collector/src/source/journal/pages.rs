@@ -7,7 +7,7 @@ use std::time::Duration;
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use site::daemon::fetch_topic;
-use site::record::{Cursor, Fit, LostWhy, Malformed, Page, Part, Request, Waiting};
+use site::record::{Cursor, Fit, Group, LostWhy, Malformed, Page, Part, Request, Waiting};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
@@ -15,12 +15,14 @@ use tracing::{info, warn};
 use super::connection::Told;
 use super::{Receipt, lock};
 use crate::config;
-use crate::source::{Arrival, Message, Tally};
+use crate::source::{Chunk, Messages, Packed, Tally};
 
 /// Pages under way: with 50 ms there and back, 16 of them are 20 MB/s.
 const PAGES: u8 = 16;
 /// When nothing came for so long, it is asked again.
 const SILENCE: Duration = Duration::from_secs(5);
+/// Bytes of records, unpacked, that are handed on at once, about. A page may hold very many more.
+const AT_ONCE: usize = 64 * 1024;
 /// How long to leave a bastion alone that sends nonsense.
 const PENALTY: Duration = Duration::from_secs(10);
 
@@ -36,14 +38,26 @@ pub(super) struct Taker {
     newest: u64,
     stored: Arc<Mutex<Option<Cursor>>>,
     tally: Arc<Mutex<Tally>>,
-    arrivals: mpsc::Sender<Vec<Arrival<Receipt>>>,
-    raw: Vec<u8>,
+    arrivals: mpsc::Sender<Vec<Chunk<Receipt>>>,
+}
+
+/// What of a page can be handed on, and where that ends.
+#[derive(Default)]
+struct Piece {
+    chunks: Vec<Chunk<Receipt>>,
+    /// Bytes of it, unpacked.
+    size: usize,
+    end: Option<Cursor>,
+    trimmed: u64,
+    damaged: u64,
 }
 
 /// What became of a page.
 enum Taken {
-    /// Its records, handed on.
-    Records(Vec<Arrival<Receipt>>),
+    /// Its records are handed on.
+    Records,
+    /// Nobody wants them any more.
+    Closed,
     /// Of another stream, or nothing new.
     Nothing,
     /// Something before it got lost.
@@ -59,7 +73,7 @@ impl Taker {
         at: Option<Cursor>,
         stored: Arc<Mutex<Option<Cursor>>>,
         tally: Arc<Mutex<Tally>>,
-        arrivals: mpsc::Sender<Vec<Arrival<Receipt>>>,
+        arrivals: mpsc::Sender<Vec<Chunk<Receipt>>>,
     ) -> Taker {
         Taker {
             place,
@@ -72,7 +86,6 @@ impl Taker {
             stored,
             tally,
             arrivals,
-            raw: Vec::new(),
         }
     }
 
@@ -105,14 +118,13 @@ impl Taker {
 
     /// False when nobody wants the records any more.
     async fn page(&mut self, bytes: &[u8]) -> bool {
-        let taken = Page::decode(bytes).and_then(|page| self.take(&page));
+        let taken = match Page::decode(bytes) {
+            Ok(page) => self.take(&page).await,
+            Err(problem) => Err(problem),
+        };
         match taken {
-            Ok(Taken::Records(records)) => {
-                if !records.is_empty() && self.arrivals.send(records).await.is_err() {
-                    return false;
-                }
-                self.ask();
-            }
+            Ok(Taken::Closed) => return false,
+            Ok(Taken::Records) => self.ask(),
             Ok(Taken::Nothing) => {}
             Ok(Taken::Gap) => self.begin(),
             Ok(Taken::Misfit(fit)) => {
@@ -164,7 +176,8 @@ impl Taker {
         drop(client.try_publish(topic, QoS::AtMostOnce, false, request.encode()));
     }
 
-    fn take(&mut self, page: &Page) -> Result<Taken, Malformed> {
+    /// Hands on what is in a page, piece by piece. What stands before an error is handed on or not.
+    async fn take(&mut self, page: &Page<'_>) -> Result<Taken, Malformed> {
         if page.stream != self.stream {
             return Ok(Taken::Nothing);
         }
@@ -180,95 +193,97 @@ impl Taker {
         if page.parts.is_empty() || page.last() <= begin {
             return Ok(Taken::Nothing);
         }
-        let mut trimmed = 0;
+        let mut piece = Piece {
+            end: self.at,
+            ..Piece::default()
+        };
         if page.after > begin {
             // Either the journal begins behind our cursor, or a page got lost.
             if page.after.checked_add(1) != Some(page.oldest) {
                 return Ok(Taken::Gap);
             }
             // Of what was there before the first fetch nobody knows.
-            trimmed = self.at.map_or(0, |at| page.after - at.sequence);
+            piece.trimmed = self.at.map_or(0, |at| page.after - at.sequence);
         }
-        let mut damaged = 0;
-        let mut records = Vec::new();
-        let mut at = self.at;
         let mut expected = page.after.max(begin).saturating_add(1);
         for part in &page.parts {
             let (first, count) = part.numbers();
             if first > expected {
                 return Err(Malformed("numbers are missing"));
             }
+            let end = first.saturating_add(count);
             match part {
-                Part::Group(_) if first.saturating_add(count) <= expected => continue,
-                Part::Group(group) => at = Some(self.records(page, group, begin, &mut records)?),
+                Part::Group(_) if end <= expected => continue,
+                Part::Group(group) => self.group(page, group, begin, &mut piece)?,
                 Part::Lost(lost) => {
                     if lost.why == LostWhy::Damaged {
-                        damaged += first
-                            .saturating_add(count)
-                            .saturating_sub(expected.max(first));
+                        piece.damaged += end.saturating_sub(expected);
                     }
                     // There is no record there, and so no digest.
-                    at = Some(Cursor {
+                    piece.end = Some(Cursor {
                         journal: page.journal,
-                        sequence: first.saturating_add(count - 1).max(begin),
+                        sequence: end.saturating_sub(1).max(begin),
                         digest: 0,
                     });
                 }
             }
-            expected = first.saturating_add(count).max(expected);
+            expected = end.max(expected);
+            if piece.size >= AT_ONCE && !self.hand_on(&mut piece).await {
+                return Ok(Taken::Closed);
+            }
         }
-        let mut tally = lock(&self.tally);
-        tally.trimmed += trimmed;
-        tally.damaged += damaged;
+        let open = self.hand_on(&mut piece).await;
+        Ok(if open { Taken::Records } else { Taken::Closed })
+    }
+
+    /// False when nobody wants it any more.
+    async fn hand_on(&mut self, piece: &mut Piece) -> bool {
+        let Piece {
+            chunks,
+            end,
+            trimmed,
+            damaged,
+            ..
+        } = std::mem::take(piece);
+        piece.end = end;
+        self.at = end;
         if trimmed > 0 || damaged > 0 {
             warn!(
                 bastion = self.bastion,
                 trimmed, damaged, "records are gone from the journal before they were fetched"
             );
+            let mut tally = lock(&self.tally);
+            tally.trimmed += trimmed;
+            tally.damaged += damaged;
         }
-        drop(tally);
-        self.at = at;
-        Ok(Taken::Records(records))
+        chunks.is_empty() || self.arrivals.send(chunks).await.is_ok()
     }
 
-    /// The records of a group behind `begin`; the cursor at its end.
-    fn records(
-        &mut self,
+    /// The records of a group behind `begin`.
+    fn group(
+        &self,
         page: &Page,
-        group: &site::record::Group,
+        group: &Group,
         begin: u64,
-        out: &mut Vec<Arrival<Receipt>>,
-    ) -> Result<Cursor, Malformed> {
-        let last = group.first + u64::from(group.block.count) - 1;
-        let mut end = None;
-        for (record, number) in group.block.records(&mut self.raw)?.zip(group.first..) {
-            let record = record?;
-            if number <= begin {
-                continue;
-            }
-            let time_ns = i64::try_from(record.time_ns)
-                .ok()
-                .and_then(|time| time.checked_add(group.dated.offset_ns))
-                .filter(|time| *time > 0)
-                .ok_or(Malformed("a time that is none"))?;
-            if number == last {
-                end = Some(Cursor {
-                    journal: page.journal,
-                    sequence: number,
-                    digest: record.digest(number, &group.dated.boot),
-                });
-            }
-            out.push(Arrival {
-                message: Message::new(record.topic, record.payload),
-                time_ns,
-                cut_from: record.cut_from,
-                receipt: Receipt {
-                    bastion: self.place,
-                    end: end.map(Box::new),
-                },
-            });
-        }
-        end.ok_or(Malformed("a group ends too early"))
+        piece: &mut Piece,
+    ) -> Result<(), Malformed> {
+        let known = begin.saturating_add(1).saturating_sub(group.first);
+        let (packed, digest) = Packed::check(group, known)?;
+        let end = Cursor {
+            journal: page.journal,
+            sequence: group.first + u64::from(group.block.count) - 1,
+            digest,
+        };
+        piece.size += packed.raw_size();
+        piece.end = Some(end);
+        piece.chunks.push(Chunk {
+            messages: Messages::Packed(packed),
+            receipts: vec![Receipt {
+                bastion: self.place,
+                end,
+            }],
+        });
+        Ok(())
     }
 
     fn waiting(&self, waiting: Waiting) {
