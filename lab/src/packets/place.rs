@@ -9,7 +9,7 @@ use crate::lab::Lab;
 use crate::node::Node;
 use crate::roles::bastion;
 use crate::topology::{
-    ADMIN, BASTION, COLLECTOR, FLAT, HOME_SERVER, NEIGHBOUR, ROUTER, Segment, nth,
+    ADMIN, BASTION, COLLECTOR, FLAT, HOME_SERVER, NEIGHBOUR, ROUTER, STRANGER, Segment, nth,
 };
 
 /// Where a bastion stands.
@@ -54,6 +54,8 @@ pub(super) struct Place<'a> {
     pub(super) other: [Near; 2],
     /// A reader, who is answered when he has asked.
     pub(super) reader: Near,
+    /// Somebody on the Internet, who might be a package mirror.
+    pub(super) mirror: Near,
     /// Broadcasts and multicasts, each with its port.
     pub(super) groups: Vec<(Near, u16)>,
     /// Where a packet with a TTL of 1 ends.
@@ -168,6 +170,12 @@ impl<'a> Place<'a> {
                 ),
             ],
             reader: near("a reader", collector.v4, "collector", in_lan[0]),
+            mirror: near(
+                "a mirror on the Internet",
+                topology.wan.host(STRANGER).v4,
+                "stranger",
+                "refuse-rest-out",
+            ),
             groups: groups(segment, on_wire_at, on_segment[0]),
             first_hop: match placement {
                 Placement::Dmz => "router",
