@@ -161,9 +161,8 @@ async fn with_the_timer(stage: &Stage) -> Result<String> {
     eventually("verify to run by itself", BY_ITSELF, || async {
         let now = last_run(stage).await?;
         let state = show(stage, UNIT, &["ActiveState"]).await?;
-        let ended = state
-            .get("ActiveState")
-            .is_some_and(|state| state == "inactive");
+        let ended = state.get("ActiveState");
+        let ended = ended.is_some_and(|state| ["inactive", "failed"].contains(&state.as_str()));
         Ok(match now == before || !ended {
             false => Look::Done(()),
             true => Look::NotYet(format!("{state:?}, last run {now}")),
