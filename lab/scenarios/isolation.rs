@@ -177,7 +177,7 @@ pub(crate) fn refused(matrix: &Matrix, fits: impl Fn(&Case) -> bool) -> Result<S
         );
     }
     Ok(format!(
-        "{} attempts refused, nothing arrived; without the policy all got through",
+        "{} attempts refused, nothing arrived; without the policy all did",
         cases.len()
     ))
 }
