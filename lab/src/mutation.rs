@@ -2,8 +2,8 @@
 //! a rule has moved past several others.
 //!
 //! Some changes cannot be told from the policy itself, since no packet has another fate. Those are
-//! computed (`same`), or named here with the reason. Which rules move where is said in `order`;
-//! loading and judging is left to the scenarios.
+//! computed (`same`). Which rules move where is said in `order`; loading and judging is left to the
+//! scenarios.
 
 mod order;
 mod same;
@@ -59,9 +59,6 @@ impl std::fmt::Display for Change {
     }
 }
 
-/// Changes of places that the lab's packets do not tell, each with the reason.
-const UNNOTICED: [(&str, &str); 0] = [];
-
 impl Change {
     /// What is wrong, without the rules' names.
     #[must_use]
@@ -73,17 +70,16 @@ impl Change {
         }
     }
 
-    /// Why no scenario notices: what the page or this module says.
+    /// Why no scenario notices: what the page says of a rule that only tests show. Another order has
+    /// no excuse.
     #[must_use]
     pub fn excuse(&self) -> Option<String> {
-        if let Change::Without(rule) = self {
-            let line = proof::of_rule(rule)?;
-            let excused = line.scenarios.is_empty();
-            return excused.then(|| format!("shown elsewhere: {}", line.proof.replace('`', "")));
-        }
-        let name = self.to_string();
-        let found = UNNOTICED.iter().find(|(change, _)| *change == name);
-        found.map(|(_, reason)| (*reason).to_owned())
+        let Change::Without(rule) = self else {
+            return None;
+        };
+        let line = proof::of_rule(rule)?;
+        let excused = line.scenarios.is_empty();
+        excused.then(|| format!("shown elsewhere: {}", line.proof.replace('`', "")))
     }
 }
 

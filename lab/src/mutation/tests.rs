@@ -123,19 +123,6 @@ fn rules_move_past_several_others() {
 }
 
 #[test]
-fn what_is_named_with_a_reason_is_an_order_that_is_not_the_same() {
-    let mutations = all(&policy());
-    for (change, reason) in UNNOTICED {
-        let found = mutations
-            .iter()
-            .find(|each| each.change.to_string() == change);
-        let found = found.unwrap_or_else(|| panic!("{change}: no such change"));
-        assert_eq!(found.untried, None, "{change} needs no reason");
-        assert!(!reason.is_empty());
-    }
-}
-
-#[test]
 fn over_loopback_nobody_comes_from_outside() {
     let outside = |text: &str| {
         let matches = vec![Match::SourceOutside(vec![text.parse().unwrap()])];
