@@ -5,10 +5,11 @@
 //! the rule that is named, of the policy or of the chain at the device, has counted it. Its twin is the same attempt without the policy; the twin
 //! of a socket that is refused is the same attempt with the capability.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::packets::{Barrier, Kind, Outcome, Placement, Tried};
+use site::flow::{Action, Hook};
 
 use crate::shared::{Scenario, Stage, scenario};
 
@@ -54,6 +55,11 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             "packets::dmz_frames_are_told_apart_at_the_device",
             packets,
             dmz::frames
+        ),
+        scenario!(
+            "packets::dmz_every_refusal_has_counted",
+            packets,
+            every_refusal
         ),
         scenario!(
             "packets::flat_connections_are_refused",
@@ -138,6 +144,26 @@ fn refused(stage: &Stage, placement: Placement, kind: Kind) -> Result<String> {
         said += &format!("\n    {rule} counted: {}", names.join("; "));
     }
     Ok(said)
+}
+
+/// The outgoing refusals of the policy are those that attempts were stopped by. In the LAN itself some
+/// have nothing left to refuse.
+async fn every_refusal(stage: &Stage) -> Result<String> {
+    let rules = stage.lab.policy.rules.iter();
+    let refusals = rules.filter(|rule| rule.hook == Hook::Output && rule.action != Action::Accept);
+    let refusals: BTreeSet<&str> = refusals.map(|rule| rule.name.as_str()).collect();
+    let mut counted = BTreeSet::new();
+    for tried in stage.packets()?.of(Placement::Dmz) {
+        if matches!(tried.attempt.barrier, Barrier::Rule(_)) {
+            counted.insert(refused_by_its_rule(tried)?);
+        }
+    }
+    ensure!(
+        counted == refusals,
+        "the policy refuses by {refusals:?}, and attempts were stopped by {counted:?}"
+    );
+    let names: Vec<&str> = counted.into_iter().collect();
+    Ok(format!("each stopped an attempt: {}", names.join(", ")))
 }
 
 /// Judges an attempt that a rule must stop, and returns the rule.

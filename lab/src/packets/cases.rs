@@ -143,6 +143,7 @@ fn connections(place: &Place<'_>) -> Vec<Attempt> {
             other_v6,
         ];
         all.extend(others.map(|to| tcp(user, to, 443)));
+        all.extend(place.beyond.iter().map(|to| tcp(user, to, 443)));
     }
     all.push(tcp(BROKER, unnamed, 80));
     all.push(tcp(APT_USER, unnamed, 80));
