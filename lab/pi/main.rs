@@ -5,6 +5,7 @@ mod clock;
 mod console_open;
 mod deployed;
 mod deployment;
+mod device;
 mod flow;
 mod interrupted;
 mod isolation;
@@ -26,6 +27,7 @@ mod secrets_leak;
 mod stage;
 mod system;
 mod traps;
+mod verifying;
 
 use std::process::ExitCode;
 
@@ -77,6 +79,8 @@ fn all() -> Vec<Scenario> {
         system::scenarios(),
         console_open::scenarios(),
         reboot::scenarios(),
+        device::scenarios(),
+        verifying::scenarios(),
         clock::scenarios(),
         journal::scenarios(),
         outage::scenarios(),

@@ -7,9 +7,9 @@ use lab::Lab;
 use lab::eventually::{Look, eventually};
 use lab::matrix::{Case, Expected, Matrix, Sender};
 use lab::probe::{Target, attempt, tcp};
-use lab::topology::BASTION;
+use lab::topology::{BASTION, ROUTER};
 use site::flow::{
-    CONSOLE_RULE_V4, CONSOLE_RULE_V6, CONSOLE_SET_V4, CONSOLE_SET_V6, Match, SSH_PORT,
+    CONSOLE_RULE_V4, CONSOLE_RULE_V6, CONSOLE_SET_V4, CONSOLE_SET_V6, MQTT_PORT, Match, SSH_PORT,
 };
 use site::manifest::TABLE;
 
@@ -36,6 +36,10 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
         scenario!(
             "admin_access::the_console_opens_ssh_to_the_lan_for_a_while",
             console
+        ),
+        scenario!(
+            "admin_access::the_router_by_its_public_address_is_answered",
+            public_address
         ),
     ]
 }
@@ -107,6 +111,53 @@ async fn console(stage: &Stage) -> Result<String> {
 fn targets_of(lab: &Lab) -> Vec<Target> {
     let inside = lab.topology.dmz.host(BASTION).both();
     inside.map(|address| tcp(address, SSH_PORT)).into()
+}
+
+/// Begins a connection from an address, and sends an echo request from it; prints what came back.
+const ASKING: &str = r#"
+import socket, struct, sys
+source, target, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+s = socket.socket()
+s.settimeout(3)
+s.bind((source, 0))
+try:
+    s.connect((target, port))
+    print("connected")
+except OSError as error:
+    print(error)
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+s.settimeout(3)
+s.bind((source, 0))
+s.sendto(struct.pack("!BBHHH", 8, 0, 0x9cfe, 0x5b00, 1), (target, 0))
+try:
+    while (data := s.recv(2048))[20] != 0:
+        pass
+    print("echoed")
+except OSError as error:
+    print(error)
+"#;
+
+/// The one refusal that names single addresses on the Internet keeps nobody from being answered
+/// who was let in: that it is out of reach otherwise is told by `outbound`.
+async fn public_address(stage: &Stage) -> Result<String> {
+    let lab = &stage.lab;
+    let _turn = stage.bastion_turn.lock().await;
+    let (from, to) = (
+        lab.topology.wan.host(ROUTER).v4.to_string(),
+        lab.topology.dmz.host(BASTION).v4.to_string(),
+    );
+    let port = MQTT_PORT.to_string();
+    let said = lab
+        .router
+        .run(&["python3", "-c", ASKING, &from, &to, &port])
+        .await?;
+    ensure!(
+        said.lines().eq(["connected", "echoed"]),
+        "promise broken: the router is not answered at its public address {from}: {said}"
+    );
+    Ok(format!(
+        "the router reached the broker from {from}, and its echo request was answered"
+    ))
 }
 
 async fn ssh(stage: &Stage) -> Result<String> {

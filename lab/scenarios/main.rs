@@ -5,6 +5,7 @@ mod compromise;
 mod delivery;
 mod flat;
 mod flood;
+mod groups;
 mod guide_broker;
 mod guide_defects;
 mod guide_tests;
@@ -22,6 +23,7 @@ mod outbound;
 mod packets;
 mod shared;
 mod side_doors;
+mod updates;
 mod verifying;
 
 use std::process::ExitCode;
@@ -57,6 +59,7 @@ fn all() -> Vec<Scenario> {
         admin_access::scenarios(),
         outbound::scenarios(),
         limits::scenarios(),
+        groups::scenarios(),
         loopback::scenarios(),
         delivery::scenarios(),
         guide_tests::scenarios(),
@@ -70,6 +73,7 @@ fn all() -> Vec<Scenario> {
         housekeeping::scenarios(),
         verifying::scenarios(),
         // With the lab for itself: whoever comes behind must wait.
+        updates::scenarios(),
         masqueraded::scenarios(),
         outage::scenarios(),
     ]

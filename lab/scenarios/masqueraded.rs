@@ -4,12 +4,14 @@
 //! The lab's router does so for one address on the WAN only, so that everybody else comes as before.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
 use lab::Lab;
+use lab::eventually::{Look, eventually};
 use lab::roles::bastion;
-use lab::topology::{BASTION, ROUTER, nth};
+use lab::topology::{BASTION, COLLECTOR, ROUTER, nth};
 use site::flow::{MQTT_PORT, Policy};
 
 use crate::limits::{FLOODING, IN_TOTAL, counted_by, python};
@@ -24,6 +26,8 @@ const PATIENCE: &str = "3";
 /// What everybody together may begin at once, and in a second after that; as the policy says.
 const AT_ONCE: u64 = 2000;
 const PER_SECOND: u64 = 100;
+/// How long a flood may take to use that up.
+const USED_UP: Duration = Duration::from_secs(30);
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -154,7 +158,8 @@ async fn bounded(stage: &Stage) -> Result<String> {
 
 async fn flooded(lab: &Lab, way: (IpAddr, IpAddr)) -> Result<String> {
     let begun = std::time::Instant::now();
-    let came = come(lab, way, FLOOD).await?;
+    let (came, reader) = tokio::join!(come(lab, way, FLOOD), reader_meanwhile(lab, way.0));
+    let (came, reader) = (came?, reader?);
     let seconds = begun.elapsed().as_secs() + 1;
     let refused = counted_by(lab, IN_TOTAL).await?;
     let rule = match way.0 {
@@ -173,7 +178,46 @@ async fn flooded(lab: &Lab, way: (IpAddr, IpAddr)) -> Result<String> {
          {IN_TOTAL} refused {refused} packets"
     );
     Ok(format!(
-        "of {FLOOD} connections from {} {let_in} were let in, {IN_TOTAL} refused {refused} packets",
+        "of {FLOOD} connections from {} {let_in} were let in, {IN_TOTAL} refused {refused} packets, and all {reader} \
+         of a reader were let in meanwhile",
         way.0
     ))
+}
+
+/// A reader's connections, begun when everybody's share is used up, over IPv4 or IPv6 as somebody
+/// else floods: more of them than the share grows by until then. Only the rules are judged: the
+/// broker itself is busy.
+async fn reader_meanwhile(lab: &Lab, flooder: IpAddr) -> Result<u64> {
+    const COUNT: u64 = 600;
+    let of_family = |[v4, v6]: [IpAddr; 2]| if flooder.is_ipv4() { v4 } else { v6 };
+    let rule = if flooder.is_ipv4() {
+        "f2-readers-v4"
+    } else {
+        "f2-readers-v6"
+    };
+    eventually("everybody's share to be used up", USED_UP, || async {
+        Ok(match counted_by(lab, IN_TOTAL).await? {
+            0 => Look::NotYet("nothing was refused".to_owned()),
+            _ => Look::Done(()),
+        })
+    })
+    .await?;
+    let before = counted_by(lab, rule).await?;
+    let arguments = [
+        of_family(lab.topology.lan.host(COLLECTOR).both()).to_string(),
+        of_family(lab.topology.dmz.host(BASTION).both()).to_string(),
+        MQTT_PORT.to_string(),
+        COUNT.to_string(),
+        // Nobody asks twice within this time.
+        "0.8".to_owned(),
+    ];
+    let arguments = arguments.each_ref().map(String::as_str);
+    python(&lab.collector, FLOODING, &arguments).await?;
+    let let_in = counted_by(lab, rule).await?.saturating_sub(before);
+    ensure!(
+        let_in >= COUNT,
+        "promise broken: while others use up everybody's share, {rule} lets {let_in} of {COUNT} connections of a \
+         reader in"
+    );
+    Ok(COUNT)
 }

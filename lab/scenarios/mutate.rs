@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::artifacts::{Artifacts, Tier};
-use lab::mutation::{self, Mutation};
+use lab::mutation::{self, Mutation, Untried};
 use lab::proof::{self, Line};
 use lab::roles::bastion;
 use lab::runner::Stage as _;
@@ -20,11 +20,13 @@ use tokio::runtime::Runtime;
 use crate::shared::{MATRIX, Scenario, Stage};
 
 /// Modules whose scenarios judge what the rules do to packets, within seconds.
-const TRAFFIC: [&str; 8] = [
+const TRAFFIC: [&str; 10] = [
     "isolation",
     "admin_access",
     "outbound",
+    "updates",
     "loopback",
+    "groups",
     "limits",
     "masqueraded",
     "guide_tests",
@@ -61,6 +63,8 @@ enum Fate {
     Noticed(&'static str, String),
     /// No packet can have another fate.
     Same(String),
+    /// Another change that is tried comes to the same.
+    Known(String),
     /// No scenario failed, and this is why.
     Excused(String),
     /// No scenario failed.
@@ -184,23 +188,29 @@ async fn fails(stage: &Stage, scenario: &Scenario) -> Option<String> {
 }
 
 async fn fate(stage: &mut Stage, mutation: &Mutation, scenarios: &[Scenario]) -> Result<Fate> {
-    if let Some(why) = &mutation.same {
-        return Ok(Fate::Same(why.clone()));
+    match &mutation.untried {
+        Some(Untried::Same(why)) => return Ok(Fate::Same(why.clone())),
+        Some(Untried::As(other)) => return Ok(Fate::Known(other.clone())),
+        None => {}
     }
     load(stage, &mutation.policy).await?;
     // First those that the page names for the rules, then the attempts, which take one measurement
     // for all, then the others.
     let lines: Vec<Line> = mutation
-        .change
-        .rules()
-        .into_iter()
-        .filter_map(proof::of_rule)
+        .touched
+        .iter()
+        .filter_map(|rule| proof::of_rule(rule))
         .collect();
-    let named = |scenario: &Scenario| lines.iter().any(|line| line.is_proven_by(scenario.name));
+    let named = |scenario: &Scenario| {
+        let line = lines
+            .iter()
+            .position(|line| line.is_proven_by(scenario.name));
+        line.map_or(lines.len(), |line| line.min(1))
+    };
     let mut order: Vec<&Scenario> = scenarios.iter().collect();
     order.sort_by_key(|scenario| {
         let by_attempts = scenario.needs == Some(MATRIX);
-        (!named(scenario), !by_attempts, scenario.name == OPEN_END)
+        (named(scenario), !by_attempts, scenario.name == OPEN_END)
     });
     let mut measured = false;
     for scenario in order {
@@ -230,6 +240,7 @@ fn in_words(fate: &Fate) -> String {
             format!("noticed by {scenario}: {message}")
         }
         Fate::Same(why) => format!("the same policy: {why}"),
+        Fate::Known(other) => format!("as {other}"),
         Fate::Excused(why) => format!("not noticed; {why}"),
         Fate::Survived => "NOT NOTICED".to_owned(),
     }
@@ -237,21 +248,24 @@ fn in_words(fate: &Fate) -> String {
 
 /// Prints the figures; tells whether all that was not noticed is explained.
 fn summed_up(fates: &[(&Mutation, Fate)]) -> bool {
-    let count = |removal: bool, fits: fn(&Fate) -> bool| {
-        let of_kind = fates.iter().filter(|(mutation, _)| {
-            matches!(mutation.change, mutation::Change::Without(_)) == removal
-        });
+    let of_kind = |kind: &str, fits: fn(&Fate) -> bool| {
+        let of_kind = fates
+            .iter()
+            .filter(|(mutation, _)| mutation.change.kind() == kind);
         of_kind.filter(|(_, fate)| fits(fate)).count()
     };
-    println!("\n                 changes  noticed  same policy  explained  unexplained");
-    for (what, removal) in [("rules missing", true), ("rules swapped", false)] {
+    println!(
+        "\n                 changes  noticed  same policy  as another  explained  unexplained"
+    );
+    for kind in ["rules missing", "rules swapped", "rules moved"] {
         println!(
-            "{what:<15} {:>8} {:>8} {:>12} {:>10} {:>12}",
-            count(removal, |_| true),
-            count(removal, |fate| matches!(fate, Fate::Noticed(..))),
-            count(removal, |fate| matches!(fate, Fate::Same(_))),
-            count(removal, |fate| matches!(fate, Fate::Excused(_))),
-            count(removal, |fate| matches!(fate, Fate::Survived)),
+            "{kind:<15} {:>8} {:>8} {:>12} {:>11} {:>10} {:>12}",
+            of_kind(kind, |_| true),
+            of_kind(kind, |fate| matches!(fate, Fate::Noticed(..))),
+            of_kind(kind, |fate| matches!(fate, Fate::Same(_))),
+            of_kind(kind, |fate| matches!(fate, Fate::Known(_))),
+            of_kind(kind, |fate| matches!(fate, Fate::Excused(_))),
+            of_kind(kind, |fate| matches!(fate, Fate::Survived)),
         );
     }
     let unnoticed = fates

@@ -2,16 +2,25 @@
 //! placements.
 //!
 //! A refusal holds when nothing left the bastion, nothing came back, no machine saw anything, and
-//! the rule that is named has counted it. Its twin is the same attempt without the policy; the twin
+//! the rule that is named, of the policy or of the chain at the device, has counted it. Its twin is the same attempt without the policy; the twin
 //! of a socket that is refused is the same attempt with the capability.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::packets::{Barrier, Kind, Outcome, Placement, Tried};
+use site::flow::{Action, Hook};
 
 use crate::shared::{Scenario, Stage, scenario};
 
+/// The rules at the device that tell frames apart.
+const AT_THE_DEVICE: [&str; 5] = [
+    "egress-arp-of-users",
+    "egress-arp",
+    "egress-dhcp",
+    "egress-keys",
+    "egress-rest",
+];
 /// Fewer than this in a placement would prove too little.
 const LEAST: usize = 60;
 
@@ -43,6 +52,16 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             dmz::sockets
         ),
         scenario!(
+            "packets::dmz_frames_are_told_apart_at_the_device",
+            packets,
+            dmz::frames
+        ),
+        scenario!(
+            "packets::dmz_every_refusal_has_counted",
+            packets,
+            every_refusal
+        ),
+        scenario!(
             "packets::flat_connections_are_refused",
             packets,
             flat::connections
@@ -67,6 +86,11 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
             packets,
             flat::sockets
         ),
+        scenario!(
+            "packets::flat_frames_are_told_apart_at_the_device",
+            packets,
+            flat::frames
+        ),
     ]
 }
 
@@ -89,6 +113,9 @@ macro_rules! in_placement {
             }
             pub(super) async fn sockets(stage: &Stage) -> Result<String> {
                 super::sockets(stage, $placement)
+            }
+            pub(super) async fn frames(stage: &Stage) -> Result<String> {
+                super::frames(stage, $placement)
             }
         }
     };
@@ -119,6 +146,26 @@ fn refused(stage: &Stage, placement: Placement, kind: Kind) -> Result<String> {
     Ok(said)
 }
 
+/// The outgoing refusals of the policy are those that attempts were stopped by. In the LAN itself some
+/// have nothing left to refuse.
+async fn every_refusal(stage: &Stage) -> Result<String> {
+    let rules = stage.lab.policy.rules.iter();
+    let refusals = rules.filter(|rule| rule.hook == Hook::Output && rule.action != Action::Accept);
+    let refusals: BTreeSet<&str> = refusals.map(|rule| rule.name.as_str()).collect();
+    let mut counted = BTreeSet::new();
+    for tried in stage.packets()?.of(Placement::Dmz) {
+        if matches!(tried.attempt.barrier, Barrier::Rule(_)) {
+            counted.insert(refused_by_its_rule(tried)?);
+        }
+    }
+    ensure!(
+        counted == refusals,
+        "the policy refuses by {refusals:?}, and attempts were stopped by {counted:?}"
+    );
+    let names: Vec<&str> = counted.into_iter().collect();
+    Ok(format!("each stopped an attempt: {}", names.join(", ")))
+}
+
 /// Judges an attempt that a rule must stop, and returns the rule.
 pub(crate) fn refused_by_its_rule(tried: &Tried) -> Result<&'static str> {
     let Tried { attempt, off, on } = tried;
@@ -138,33 +185,54 @@ pub(crate) fn refused_by_its_rule(tried: &Tried) -> Result<&'static str> {
         on.error.is_some(),
         "promise broken: {name}: the sender is not told that it is refused"
     );
-    ensure!(
-        on.moved.iter().any(|moved| moved == rule),
-        "{name}: refused, but {rule} did not count it; counted: {:?}",
-        on.moved
-    );
-    Ok(rule)
+    counted(tried, rule)
 }
 
-/// Judges a frame that goes past the policy, and returns its name.
-pub(crate) fn held_at_the_device(tried: &Tried) -> Result<&str> {
+/// Judges a frame that goes past the policy, and returns the rule at the device that holds it.
+pub(crate) fn held_at_the_device(tried: &Tried) -> Result<&'static str> {
     let Tried { attempt, off, on } = tried;
+    let name = &attempt.name;
+    let Barrier::Device(rule) = attempt.barrier else {
+        anyhow::bail!("{name}: no rule at the device holds it");
+    };
     arrives(tried, off).context("without the policy")?;
     ensure!(
         on.arrived.is_empty() && !on.answered,
-        "promise broken: {}: it got past the chain at the device and arrived at {:?}",
-        attempt.name,
+        "promise broken: {name}: it got past the chain at the device and arrived at {:?}",
         on.arrived
     );
-    Ok(&attempt.name)
+    counted(tried, rule)
+}
+
+/// Judges a frame that the network needs, and returns the rule at the device that lets it pass.
+fn passes_the_device(tried: &Tried) -> Result<&'static str> {
+    let Tried { attempt, off, on } = tried;
+    let Barrier::Passes(rule) = attempt.barrier else {
+        anyhow::bail!("{}: no rule at the device lets it pass", attempt.name);
+    };
+    arrives(tried, off).context("without the policy")?;
+    arrives(tried, on).context("promise broken: with the policy")?;
+    counted(tried, rule)
+}
+
+/// Fails unless the rule that is named counted it.
+fn counted(tried: &Tried, rule: &'static str) -> Result<&'static str> {
+    let moved = &tried.on.moved;
+    ensure!(
+        moved.iter().any(|moved| moved == rule),
+        "{}: {rule} did not count it; counted: {moved:?}",
+        tried.attempt.name
+    );
+    Ok(rule)
 }
 
 /// The twin: it arrives where it shall, and is answered where it can be.
 fn arrives(tried: &Tried, outcome: &Outcome) -> Result<()> {
     let attempt = &tried.attempt;
     let arrived = outcome.arrived.iter().any(|at| at == attempt.arrives_at);
+    let left = outcome.left || attempt.kind == Kind::Ring;
     ensure!(
-        outcome.left && arrived && (outcome.answered || !attempt.answers),
+        left && arrived && (outcome.answered || !attempt.answers),
         "{}: proves nothing: it left ({}), arrived at {:?}, was answered ({}), and the sender heard {:?} at {}",
         attempt.name,
         outcome.left,
@@ -176,49 +244,99 @@ fn arrives(tried: &Tried, outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// A socket that is refused for want of the capability; and with it, the frames that the policy
-/// does not see, and the chain at the device holds.
+/// The system's word where its kernel does not know such sockets, and where the capability is missing.
+const UNKNOWN: &str = "Address family not supported";
+const MISSING: &str = "Operation not permitted";
+
+/// A socket that is refused for want of the capability, with and without the policy; with it the
+/// same attempt arrives. By AF_XDP it arrives with the policy, too: the capability is all that stops it.
 fn sockets(stage: &Stage, placement: Placement) -> Result<String> {
     let all = stage.packets()?.of(placement);
-    let mut refused = Vec::new();
+    let (mut refused, mut skipped) = (Vec::new(), Vec::new());
+    let mut past_all = 0;
     for (index, tried) in all.iter().enumerate() {
         if tried.attempt.barrier != Barrier::Capability {
             continue;
         }
         let name = &tried.attempt.name;
+        let twin = all.get(index + 1).context("the twin is missing")?;
+        let ring = twin.attempt.kind == Kind::Ring;
+        let says = |outcome: &Outcome, word: &str| {
+            let error = outcome.error.as_ref();
+            outcome.step == "socket" && error.is_some_and(|error| error.contains(word))
+        };
+        if ring
+            && [&tried.off, &tried.on, &twin.off, &twin.on]
+                .iter()
+                .all(|each| says(each, UNKNOWN))
+        {
+            skipped.push(name.as_str());
+            continue;
+        }
         for outcome in [&tried.off, &tried.on] {
             ensure!(
-                outcome.step == "socket" && outcome.error.is_some() && !outcome.left,
+                says(outcome, MISSING) && !outcome.left,
                 "promise broken: {name}: it got its socket ({}, {:?})",
                 outcome.step,
                 outcome.error
             );
         }
-        let twin = all.get(index + 1).context("the twin is missing")?;
         ensure!(
             twin.attempt.raw && twin.attempt.user == tried.attempt.user,
             "{name}: its twin is another's"
         );
         arrives(twin, &twin.off).context("with the capability and without the policy")?;
+        if ring {
+            arrives(twin, &twin.on)
+                .context("recorded otherwise: with the capability and with the policy")?;
+            past_all += 1;
+        }
         refused.push(name.as_str());
     }
     ensure!(!refused.is_empty(), "nothing was tried");
     let mut said = format!(
-        "{} sockets refused for want of the capability; with it all attempts arrived\n    {}",
+        "{} sockets refused for want of the capability; with it all attempts arrived, by AF_XDP ({past_all}) with the \
+         policy, too\n    {}",
         refused.len(),
         refused.join("; ")
     );
-    let mut frames = Vec::new();
-    for tried in all
-        .iter()
-        .filter(|tried| tried.attempt.barrier == Barrier::Device)
-    {
-        frames.push(held_at_the_device(tried)?);
+    if !skipped.is_empty() {
+        said += &format!(
+            "\n    skipped, since the kernel has no such sockets: {}",
+            skipped.join("; ")
+        );
     }
-    ensure!(!frames.is_empty(), "no frame was tried");
-    said += &format!(
-        "\n    with the capability, the chain at the device held them: {}",
-        frames.join("; ")
-    );
     Ok(said)
+}
+
+/// With the capability: frames that the policy does not see. The chain at the device holds them, but
+/// for those that the network needs; each is counted by the rule that knows it.
+fn frames(stage: &Stage, placement: Placement) -> Result<String> {
+    let mut by_rule: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    let mut broken = Vec::new();
+    for tried in stage.packets()?.of(placement) {
+        let (fate, rule) = match tried.attempt.barrier {
+            Barrier::Device(_) => ("held", held_at_the_device(tried)),
+            Barrier::Passes(_) => ("let pass", passes_the_device(tried)),
+            _ => continue,
+        };
+        match rule {
+            Ok(rule) => by_rule
+                .entry((fate, rule))
+                .or_default()
+                .push(&tried.attempt.name),
+            Err(error) => broken.push(format!("{error:#}")),
+        }
+    }
+    ensure!(broken.is_empty(), "{}", broken.join("\n"));
+    for rule in AT_THE_DEVICE {
+        ensure!(
+            by_rule.keys().any(|(_, known)| *known == rule),
+            "nothing was tried that {rule} knows"
+        );
+    }
+    let shown = by_rule
+        .iter()
+        .map(|((fate, rule), names)| format!("{rule} counted, {fate}: {}", names.join("; ")));
+    Ok(shown.collect::<Vec<_>>().join("\n    "))
 }

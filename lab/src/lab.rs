@@ -1,6 +1,7 @@
 //! A standing lab: all machines up, the site rendered and applied; collector and meters are
 //! ready and do not speak yet.
 
+mod addresses;
 mod versions;
 
 use std::fs;
@@ -233,57 +234,22 @@ impl Lab {
             (&self.collector, Post::Door, &["tcp:22", "tcp:443"]),
             (&self.influxdb, Post::Door, &["tcp:22"]),
             (&self.admin, Post::Door, &["tcp:22", "tcp:443"]),
-            (&self.router, Post::Door, &["tcp:80", "tcp:443", "udp:67"]),
-            (&self.neighbour, Post::Door, &["tcp:80", "tcp:443"]),
+            (
+                &self.router,
+                Post::Door,
+                &["tcp:80", "tcp:443", "udp:67", "udp:123"],
+            ),
+            (
+                &self.neighbour,
+                Post::Door,
+                &["tcp:80", "tcp:443", "udp:123"],
+            ),
             (&self.stranger, Post::Door, &["tcp:80", "udp:123"]),
             (&self.meters, Post::Door, &["tcp:80", "udp:123"]),
             // What comes to the bastion is refused by its own rules, so the witness stands behind.
             (&self.bastion, Post::Inside, &[]),
             (&self.flat.node, Post::Inside, &[]),
         ]
-    }
-
-    /// Addresses beyond one per segment; see `topology`.
-    async fn extra_addresses(&self) -> Result<()> {
-        let topology = &self.topology;
-        let mut script = String::new();
-        for segment in [&topology.lan_second, &topology.lan_unnamed] {
-            let host = segment.host(topology::HOME_SERVER);
-            script += &format!(
-                "ip addr add {}/24 dev eth0\nip addr add {}/64 dev eth0 nodad\n",
-                host.v4, host.v6
-            );
-        }
-        self.home_server.script(&script).await?;
-        let silent = topology.wan.host(topology::SILENT);
-        self.meters
-            .script(&format!(
-                "ip addr add {}/24 dev eth0\n\
-                 ip addr add {}/64 dev eth0 nodad preferred_lft 0\n\
-                 nft 'table inet silent {{ chain input {{ type filter hook input priority filter; \
-                 ip daddr {} udp dport 123 reject; ip6 daddr {} udp dport 123 reject; }}; }}'\n",
-                silent.v4, silent.v6, silent.v4, silent.v6
-            ))
-            .await?;
-        let foreign = topology.neighbour_foreign;
-        let bastion = topology.dmz.host(topology::BASTION);
-        self.neighbour
-            .script(&format!(
-                "ip addr add {}/32 dev eth0\nip addr add {}/128 dev eth0 nodad\n\
-                 ip route add {}/32 via {}\n",
-                foreign.v4,
-                foreign.v6,
-                topology.lan_unnamed.host(topology::HOME_SERVER).v4,
-                bastion.v4,
-            ))
-            .await?;
-        self.bastion
-            .script(&format!(
-                "ip route add {}/32 dev eth0\nip -6 route add {}/128 dev eth0",
-                foreign.v4, foreign.v6
-            ))
-            .await?;
-        Ok(())
     }
 
     /// The programs that the project is about.

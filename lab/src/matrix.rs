@@ -111,6 +111,8 @@ pub struct Case {
     pub arrival: Option<Arrival>,
     /// What must come of it.
     pub expected: Expected,
+    /// It is answered under another address than was asked, so that only the receiver can tell.
+    pub unanswered: bool,
 }
 
 /// What came of all attempts in one state of the policy.

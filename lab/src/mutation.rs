@@ -1,11 +1,14 @@
-//! Policies that are wrong in one place: a rule is missing, or two neighbours have changed places.
+//! Policies that are wrong in one place: a rule is missing, two neighbours have changed places, or
+//! a rule has moved past several others.
 //!
 //! Some changes cannot be told from the policy itself, since no packet has another fate. Those are
-//! computed (`same`), or named here with the reason. Loading and judging is left to the scenarios.
+//! computed (`same`). Which rules move where is said in `order`; loading and judging is left to the
+//! scenarios.
 
+mod order;
 mod same;
 
-use site::flow::{Hook, Policy};
+use site::flow::Policy;
 
 use crate::proof;
 
@@ -14,8 +17,12 @@ use crate::proof;
 pub enum Change {
     /// This rule is missing.
     Without(String),
-    /// These rules stand in the other order.
+    /// These neighbours stand in the other order.
     Swapped(String, String),
+    /// The first stands right ahead of the second, which it stood behind.
+    Ahead(String, String),
+    /// The first stands right behind the second, which it stood ahead of.
+    Behind(String, String),
 }
 
 /// A policy that is wrong in one place.
@@ -25,8 +32,20 @@ pub struct Mutation {
     pub change: Change,
     /// The whole policy.
     pub policy: Policy,
-    /// Why no packet can have another fate, when none can.
-    pub same: Option<String>,
+    /// The rules that are missing or have changed places, and can be told by it; the one that was
+    /// moved first.
+    pub touched: Vec<String>,
+    /// Why it need not be tried.
+    pub untried: Option<Untried>,
+}
+
+/// Why a change need not be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Untried {
+    /// No packet can have another fate, for this reason.
+    Same(String),
+    /// This change, which is tried, gives every packet the same fate.
+    As(String),
 }
 
 impl std::fmt::Display for Change {
@@ -34,73 +53,48 @@ impl std::fmt::Display for Change {
         match self {
             Change::Without(rule) => write!(f, "without {rule}"),
             Change::Swapped(first, second) => write!(f, "swapped {first} {second}"),
+            Change::Ahead(rule, other) => write!(f, "moved {rule} ahead of {other}"),
+            Change::Behind(rule, other) => write!(f, "moved {rule} behind {other}"),
         }
     }
 }
-
-/// Changes of places that the lab's packets do not tell, each with the reason.
-const UNNOTICED: [(&str, &str, &str); 1] = [(
-    "f6-ends-v4",
-    "refuse-rest-out",
-    "as if f6-ends-v4 were missing, which the page says only unit tests show",
-)];
 
 impl Change {
-    /// The rules that are touched.
+    /// What is wrong, without the rules' names.
     #[must_use]
-    pub fn rules(&self) -> Vec<&str> {
+    pub fn kind(&self) -> &'static str {
         match self {
-            Change::Without(rule) => vec![rule],
-            Change::Swapped(first, second) => vec![first, second],
+            Change::Without(_) => "rules missing",
+            Change::Swapped(..) => "rules swapped",
+            Change::Ahead(..) | Change::Behind(..) => "rules moved",
         }
     }
 
-    /// Why no scenario notices: what the page or this module says.
+    /// Why no scenario notices: what the page says of a rule that only tests show. Another order has
+    /// no excuse.
     #[must_use]
     pub fn excuse(&self) -> Option<String> {
-        match self {
-            Change::Without(rule) => {
-                let line = proof::of_rule(rule)?;
-                let excused = line.scenarios.is_empty();
-                excused.then(|| format!("shown elsewhere: {}", line.proof.replace('`', "")))
-            }
-            Change::Swapped(first, second) => UNNOTICED
-                .iter()
-                .find(|(one, other, _)| one == first && other == second)
-                .map(|(.., reason)| (*reason).to_owned()),
-        }
+        let Change::Without(rule) = self else {
+            return None;
+        };
+        let line = proof::of_rule(rule)?;
+        let excused = line.scenarios.is_empty();
+        excused.then(|| format!("shown elsewhere: {}", line.proof.replace('`', "")))
     }
 }
 
-/// Every rule missing once, then every two neighbours in a chain in the other order.
+/// Every rule missing once, then rules in another order.
 #[must_use]
 pub fn all(policy: &Policy) -> Vec<Mutation> {
     let missing = policy.rules.iter().filter_map(|rule| {
         Some(Mutation {
             change: Change::Without(rule.name.clone()),
             policy: policy.without(&rule.name)?,
-            same: None,
+            touched: vec![rule.name.clone()],
+            untried: None,
         })
     });
-    let swapped = Hook::ALL.into_iter().flat_map(|hook| swaps(policy, hook));
-    missing.chain(swapped).collect()
-}
-
-fn swaps(policy: &Policy, hook: Hook) -> Vec<Mutation> {
-    let chain = policy.rules.iter().enumerate();
-    let chain: Vec<_> = chain.filter(|(_, rule)| rule.hook == hook).collect();
-    let neighbours = chain.iter().zip(chain.iter().skip(1));
-    let swap = |((at, first), (then, second)): (&(usize, &_), &(usize, &_))| {
-        let (first, second): (&site::flow::Rule, &site::flow::Rule) = (first, second);
-        let mut policy = policy.clone();
-        policy.rules.swap(*at, *then);
-        Mutation {
-            change: Change::Swapped(first.name.clone(), second.name.clone()),
-            policy,
-            same: same::why(first, second),
-        }
-    };
-    neighbours.map(swap).collect()
+    missing.chain(order::all(policy)).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! scenarios, what is tried to `cases`, and the two places to `place`.
 
 mod cases;
+mod frames;
 mod place;
 pub mod turned;
 mod watch;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
-use site::manifest::TABLE;
+use site::manifest::{EGRESS_TABLE, TABLE};
 
 use crate::lab::Lab;
 use crate::node::Upload;
@@ -27,6 +28,8 @@ use watch::{Sightings, Watchers};
 
 const SENDER: &str = "/root/send.py";
 const ATTEMPTS: &str = "/root/attempts.json";
+/// Chains whose rules are counted: what leaves passes both.
+const CHAINS: [&str; 6] = ["inet", TABLE, "output", "netdev", EGRESS_TABLE, "egress"];
 /// Marks from this port on, see `watch.py`.
 const FIRST_PORT: u16 = 20000;
 /// Marks of one place in one state of the policy.
@@ -39,8 +42,12 @@ pub enum Barrier {
     Rule(&'static str),
     /// Its user lacks the capability for such a socket.
     Capability,
-    /// The chain at the device: the policy sees no frame.
-    Device,
+    /// This rule of the chain at the device: the policy sees no frame.
+    Device(&'static str),
+    /// Nothing: this rule of the chain at the device lets it pass, since the network needs such frames.
+    Passes(&'static str),
+    /// Nothing that this project has: no rule sees it.
+    Nothing,
 }
 
 /// What attempts have in common.
@@ -56,6 +63,8 @@ pub enum Kind {
     Odd,
     /// Frames past the machine's own IP.
     Frame,
+    /// Frames past every rule of the machine, by AF_XDP: no watcher there sees them leave, either.
+    Ring,
     /// Sockets that a program without a capability does not get.
     Socket,
 }
@@ -106,7 +115,7 @@ pub struct Outcome {
     pub step: String,
     /// The system's word for it.
     pub error: Option<String>,
-    /// Outgoing rules that counted something meanwhile.
+    /// Outgoing rules, those at the device among them, that counted something meanwhile.
     pub moved: Vec<String>,
     /// Whether something left the bastion.
     pub left: bool,
@@ -196,11 +205,11 @@ async fn in_both_states(lab: &Lab, placement: Placement, first: u16) -> Result<M
         }])
         .await?;
     bastion::remove_policy(place.bastion).await?;
-    let off = send(&place, &attempts, first, "-").await;
+    let off = send(&place, &attempts, first, &[]).await;
     place.apply_policy().await?;
     let off = off.with_context(|| format!("{}, without a policy", what()))?;
     let second = first + BLOCK;
-    let on = send(&place, &attempts, second, TABLE)
+    let on = send(&place, &attempts, second, &CHAINS)
         .await
         .with_context(what)?;
     Ok(Measured {
@@ -215,7 +224,7 @@ async fn send(
     place: &Place<'_>,
     attempts: &[Attempt],
     first: u16,
-    table: &str,
+    chains: &[&str],
 ) -> Result<Vec<Said>> {
     // Neighbours found in an earlier state must not help in this one.
     let flush = ["ip", "-6", "neigh", "flush", "dev", "eth0"];
@@ -233,7 +242,7 @@ async fn send(
     place.bastion.upload(&[file]).await?;
     let said = place
         .bastion
-        .run(&["python3", SENDER, ATTEMPTS, table])
+        .run(&[&["python3", SENDER, ATTEMPTS][..], chains].concat())
         .await?;
     let said: Vec<Said> = said
         .lines()

@@ -118,15 +118,20 @@ fn write(topology: &Topology, meters: usize) -> String {
     text(topology, &in_the_dmz(topology), meters, &ssh, &outbound)
 }
 
-/// Names from the router, time by name and from two addresses, updates.
+/// Names from the router, time by name and from three addresses, updates.
 fn outbound(topology: &Topology, segment: &Segment) -> String {
     let quoted = |address: std::net::IpAddr| format!("\"{address}\"");
     format!(
         "\n[outbound]\nresolvers = [{}]\ntime_servers = [\"time.example.net\", {}]\nupdates = true\n",
         segment.host(ROUTER).both().map(quoted).join(", "),
-        [METERS, SILENT]
-            .map(|n| quoted(topology.wan.host(n).v6))
-            .join(", "),
+        [
+            topology.wan.host(METERS).v6,
+            topology.wan.host(SILENT).v6,
+            // One that no router leads to.
+            topology.neighbour_foreign.v6,
+        ]
+        .map(quoted)
+        .join(", "),
     )
 }
 

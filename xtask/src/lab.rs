@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::build::Userland;
@@ -47,8 +47,8 @@ pub(crate) struct Lab {
     /// Take one rule out of the policy; a scenario must notice.
     #[arg(long, value_name = "NAME", global = true)]
     without_rule: Option<String>,
-    /// Make the policy wrong in one place after the other, a rule missing or two neighbours swapped,
-    /// and say which scenario notices each; a filter chooses changes by their name.
+    /// Make the policy wrong in one place after the other, a rule missing or moved, and say which
+    /// scenario notices each; a filter chooses changes by their name.
     #[arg(long, conflicts_with_all = ["without_rule", "list", "keep", "full", "tier"])]
     mutate: bool,
     /// Leave containers and networks behind; `cargo xtask lab clean` takes them away.
@@ -84,6 +84,16 @@ impl Lab {
             tier: Tier::Vm,
             ..Lab::default()
         }
+    }
+
+    /// What the arguments alone cannot say: options that scenarios obey mean nothing where none run.
+    pub(crate) fn makes_sense(&self) -> Result<()> {
+        ensure!(
+            !self.mutate || self.action.is_none(),
+            "--mutate lets scenarios judge wrong policies, and `lab up` and `lab clean` run no scenarios: \
+             use `cargo xtask lab --mutate` alone"
+        );
+        Ok(())
     }
 
     /// Of these the few that fit into every run.
@@ -135,6 +145,7 @@ enum Action {
 
 /// Runs the command. The exit code is the scenarios' own.
 pub(crate) fn run(workspace: &Workspace, lab: &Lab) -> Result<ExitCode> {
+    lab.makes_sense()?;
     let start = Instant::now();
     let mut command = workspace.cargo();
     match &lab.action {

@@ -195,6 +195,24 @@ mod tests {
         );
     }
 
+    /// Words behind options are a filter or a command, and clap cannot tell which was meant.
+    #[test]
+    fn a_mutation_run_is_no_command_of_the_living_lab() {
+        for (line, makes_sense) in [
+            ("lab --mutate up", false),
+            ("lab --mutate clean", false),
+            ("lab --mutate f1-", true),
+            ("lab up", true),
+        ] {
+            let words = ["cargo xtask"].into_iter().chain(line.split_whitespace());
+            let Command::Lab(lab) = Cli::try_parse_from(words).unwrap().command else {
+                panic!("{line} is no command of the lab");
+            };
+            let said = lab.makes_sense();
+            assert_eq!(said.is_ok(), makes_sense, "{line}: {said:?}");
+        }
+    }
+
     #[test]
     fn the_other_commands_parse() {
         check("doctor --fix", Ok("fix: true"));

@@ -41,6 +41,7 @@ pub(super) fn direct(
         target,
         arrival: Some(arrival),
         expected,
+        unanswered: false,
     }
 }
 
@@ -217,6 +218,7 @@ fn to_the_bastion(lab: &Lab) -> Vec<Case> {
             // Once it is in, it looks like the first case.
             arrival: None,
             expected: Refused,
+            unanswered: false,
         });
     }
     cases

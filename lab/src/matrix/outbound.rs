@@ -108,7 +108,34 @@ fn time(lab: &Lab) -> Vec<Case> {
         Refused,
         both(other, &[80], &[]),
     );
+    cases.extend(time_near(lab));
     cases
+}
+
+/// A server that is named by address may stand on the wire itself. Whoever else is near is refused,
+/// each by another rule, though the time service may ask anybody on the Internet.
+fn time_near(lab: &Lab) -> Vec<Case> {
+    use Expected::{Allowed, Refused};
+    let topology = &lab.topology;
+    let foreign = topology.neighbour_foreign;
+    let segments = [&topology.lan, &topology.lan_second, &topology.lan_unnamed];
+    let inside = segments.map(|segment| segment.host(HOME_SERVER));
+    let refused = inside
+        .into_iter()
+        .chain([topology.dmz.host(ROUTER)])
+        .flat_map(|host| both(host, &[], &[123]))
+        .chain([topology.wan.host(ROUTER).v4, foreign.v4].map(|address| udp(address, 123)));
+    let ask = |whom, expected, targets| each(lab, whom, Sender::TimeService, expected, targets);
+    let named = ask(
+        "time, of a server near",
+        Allowed,
+        vec![udp(foreign.v6, 123)],
+    );
+    let mut refused = ask("time, of somebody near", Refused, refused.collect());
+    for case in &mut refused {
+        case.unanswered = true;
+    }
+    [named, refused].concat()
 }
 
 fn packages(lab: &Lab) -> Vec<Case> {

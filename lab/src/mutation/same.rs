@@ -1,7 +1,12 @@
-//! When two neighbouring rules may change places: no packet fits both, or both do the same.
+//! When two rules may change places: no packet fits both, or both do the same.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use site::flow::{Family, Match, Rule};
+
+/// How the reason begins when nothing fits both.
+pub(super) const APART: &str = "no packet fits both: ";
 
 /// Why no packet can tell the order of these two; nothing when one might.
 pub(super) fn why(first: &Rule, second: &Rule) -> Option<String> {
@@ -10,7 +15,7 @@ pub(super) fn why(first: &Rule, second: &Rule) -> Option<String> {
         others.filter_map(|other| contrary(one, other)).next()
     });
     if let Some(apart) = apart {
-        return Some(format!("no packet fits both: {apart}"));
+        return Some(format!("{APART}{apart}"));
     }
     let counts = |rule: &Rule| rule.matches.iter().any(counts);
     (first.action == second.action && !counts(first) && !counts(second))
@@ -39,6 +44,13 @@ fn contrary(one: &Match, other: &Match) -> Option<&'static str> {
     }
     if states_differ(one, other) {
         return Some("other states of a connection");
+    }
+    if let (Match::Loopback, Match::SourceOutside(list))
+    | (Match::SourceOutside(list), Match::Loopback) = (one, other)
+        && list.iter().any(|network| network.contains(&loopback(list)))
+    {
+        // The machine's other addresses are among its networks, which such a rule leaves out, too.
+        return Some("over loopback a source is the machine's own");
     }
     let nothing_shared = match (one, other) {
         (Match::TcpTo(a), Match::TcpTo(b))
@@ -79,6 +91,14 @@ fn states_differ(one: &Match, other: &Match) -> bool {
 
 fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(&other.network()) || other.contains(&one.network())
+}
+
+/// The address of loopback, of the family that a list of networks has.
+fn loopback(list: &[IpNet]) -> IpAddr {
+    match list.first() {
+        Some(IpNet::V6(_)) => Ipv6Addr::LOCALHOST.into(),
+        _ => Ipv4Addr::LOCALHOST.into(),
+    }
 }
 
 /// The family that a condition asks for, whatever else it asks.

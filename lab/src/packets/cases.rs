@@ -5,9 +5,9 @@ use site::flow::{APT_USER, TIME_USER};
 use super::place::{Near, Place};
 use super::{Attempt, Barrier, Kind, Order};
 
-const BROKER: &str = "mosquitto";
-const PERSON: &str = "lab-person";
-const ROOT: &str = "root";
+pub(super) const BROKER: &str = "mosquitto";
+pub(super) const PERSON: &str = "lab-person";
+pub(super) const ROOT: &str = "root";
 const USERS: [&str; 6] = [BROKER, "lab-daemon", PERSON, APT_USER, TIME_USER, ROOT];
 
 /// How a user is called in the evidence.
@@ -23,7 +23,13 @@ fn called(user: &str) -> &str {
 }
 
 /// An attempt that is being described.
-fn attempt(what: &str, kind: Kind, way: &'static str, user: &'static str, to: &Near) -> Attempt {
+pub(super) fn attempt(
+    what: &str,
+    kind: Kind,
+    way: &'static str,
+    user: &'static str,
+    to: &Near,
+) -> Attempt {
     Attempt {
         name: format!("{what} to {}, as {}", to.name, called(user)),
         kind,
@@ -52,7 +58,7 @@ fn attempt(what: &str, kind: Kind, way: &'static str, user: &'static str, to: &N
 }
 
 impl Attempt {
-    fn port(mut self, port: u16) -> Attempt {
+    pub(super) fn port(mut self, port: u16) -> Attempt {
         self.order.port = port;
         self
     }
@@ -64,7 +70,7 @@ impl Attempt {
     }
 
     /// With the capability for raw sockets.
-    fn given(mut self) -> Attempt {
+    pub(super) fn given(mut self) -> Attempt {
         if self.user != ROOT {
             self.name += " with CAP_NET_RAW";
         }
@@ -74,14 +80,14 @@ impl Attempt {
     }
 
     /// Written by hand, from an address.
-    fn by_hand(mut self, what: &'static str, source: impl ToString) -> Attempt {
+    pub(super) fn by_hand(mut self, what: &'static str, source: impl ToString) -> Attempt {
         self.order.by_hand = what;
         self.order.source = source.to_string();
         self
     }
 
     /// The same without the capability, which must be missed; it goes ahead of this one, its twin.
-    fn and_without(self) -> [Attempt; 2] {
+    pub(super) fn and_without(self) -> [Attempt; 2] {
         let mut without = self.clone();
         without.name = self
             .name
@@ -101,7 +107,7 @@ pub(super) fn all(place: &Place<'_>) -> Vec<Attempt> {
         protocols(place),
         groups(place),
         odd(place),
-        frames(place),
+        super::frames::all(place),
     ]
     .concat()
 }
@@ -137,6 +143,7 @@ fn connections(place: &Place<'_>) -> Vec<Attempt> {
             other_v6,
         ];
         all.extend(others.map(|to| tcp(user, to, 443)));
+        all.extend(place.beyond.iter().map(|to| tcp(user, to, 443)));
     }
     all.push(tcp(BROKER, unnamed, 80));
     all.push(tcp(APT_USER, unnamed, 80));
@@ -261,32 +268,12 @@ fn odd(place: &Place<'_>) -> Vec<Attempt> {
                 all.push(forged);
             }
         }
+        // As if apt had fetched something there, and only the end were left.
+        all.push(
+            one("a forged ACK 443", &place.mirror)
+                .by_hand("ack", own)
+                .port(443),
+        );
     }
-    all
-}
-
-fn frames(place: &Place<'_>) -> Vec<Attempt> {
-    let mut all = Vec::new();
-    let frame = |what, user, to, source: std::net::IpAddr| {
-        let mut one = attempt(what, Kind::Frame, "frame", user, to)
-            .given()
-            .by_hand("udp", source)
-            .port(53);
-        one.order.hop.clone_from(&place.hop);
-        one.barrier = Barrier::Device;
-        one
-    };
-    let [home, home_v6, ..] = &place.home;
-    for user in [BROKER, "lab-daemon", PERSON, APT_USER, TIME_USER] {
-        all.extend(frame("a frame with UDP 53", user, home, place.own[0]).and_without());
-    }
-    all.push(frame("a frame with UDP 53", ROOT, home, place.own[0]));
-    all.push(frame("a frame with UDP 53", BROKER, home_v6, place.own[1]));
-    all.push(frame(
-        "a frame with UDP 53 under a reader's address",
-        BROKER,
-        home,
-        place.foreign[0],
-    ));
     all
 }

@@ -9,7 +9,7 @@ use crate::lab::Lab;
 use crate::node::Node;
 use crate::roles::bastion;
 use crate::topology::{
-    ADMIN, BASTION, COLLECTOR, FLAT, HOME_SERVER, NEIGHBOUR, ROUTER, Segment, nth,
+    ADMIN, BASTION, COLLECTOR, FLAT, HOME_SERVER, Host, NEIGHBOUR, ROUTER, STRANGER, Segment, nth,
 };
 
 /// Where a bastion stands.
@@ -52,8 +52,13 @@ pub(super) struct Place<'a> {
     pub(super) hairpin: Near,
     /// Another machine on the segment.
     pub(super) other: [Near; 2],
+    /// The same machine under addresses of no network of the site, where the bastion has a way to them
+    /// that passes no router.
+    pub(super) beyond: Vec<Near>,
     /// A reader, who is answered when he has asked.
     pub(super) reader: Near,
+    /// Somebody on the Internet, who might be a package mirror.
+    pub(super) mirror: Near,
     /// Broadcasts and multicasts, each with its port.
     pub(super) groups: Vec<(Near, u16)>,
     /// Where a packet with a TTL of 1 ends.
@@ -167,7 +172,17 @@ impl<'a> Place<'a> {
                     on_segment[1],
                 ),
             ],
+            beyond: match placement {
+                Placement::Dmz => beyond(topology.neighbour_foreign),
+                Placement::Flat => vec![],
+            },
             reader: near("a reader", collector.v4, "collector", in_lan[0]),
+            mirror: near(
+                "a mirror on the Internet",
+                topology.wan.host(STRANGER).v4,
+                "stranger",
+                "refuse-rest-out",
+            ),
             groups: groups(segment, on_wire_at, on_segment[0]),
             first_hop: match placement {
                 Placement::Dmz => "router",
@@ -195,6 +210,22 @@ impl<'a> Place<'a> {
             }
         }
     }
+}
+
+fn beyond(host: Host) -> Vec<Near> {
+    let near = |name, address, rule| near(name, address, "neighbour", rule);
+    vec![
+        near(
+            "a machine beside it under a foreign address",
+            host.v4,
+            "refuse-next-hop-v4",
+        ),
+        near(
+            "a machine beside it under a foreign address over IPv6",
+            host.v6,
+            "refuse-next-hop-v6",
+        ),
+    ]
 }
 
 fn groups(segment: &Segment, at: &'static str, on_segment: &'static str) -> Vec<(Near, u16)> {

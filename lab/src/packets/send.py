@@ -1,22 +1,30 @@
 """Makes attempts one after the other, each as its own user, and says what each came to.
 
-Started as root with a file of attempts and the table whose outgoing rules are counted ("-" for
-none). Prints one JSON object per attempt: the step that failed and why, and which rules counted.
+Started as root with a file of attempts and the chains whose rules are counted, each as FAMILY TABLE
+CHAIN (none for none). Prints one JSON object per attempt: the step that failed and why, and which
+rules counted.
 """
 
 import ctypes
+import errno
 import json
+import mmap
 import os
 import pwd
 import socket
 import struct
 import subprocess
 import sys
+import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 KEEP_CAPABILITIES, CAP_NET_RAW = 8, 13
 TRANSPARENT_V6_HEADER = 36
 FIRST_PORT = 20000
+AF_XDP, SOL_XDP, XDP_COPY = 44, 283, 1 << 1
+XDP_MMAP_OFFSETS, XDP_TX_RING, XDP_UMEM_REG = 1, 3, 4
+XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING = 5, 6
+XDP_PGOFF_TX_RING, XDP_PGOFF_COMPLETION = 0x80000000, 0x180000000
 
 
 def become(user, raw):
@@ -75,9 +83,19 @@ def ip(a, protocol, data, fragment=0):
     return head[:10] + struct.pack("!H", total(head)) + head[12:] + data
 
 
-def packets(a):
-    """What is written by hand: one packet or the fragments of one."""
+def arp(a, own):
+    """Who has that address? The mark is in what fills up the frame."""
+    asks = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + own + binary(a["source"])
+    return asks + b"\0" * 6 + binary(a["to"]) + a["token"].encode() + b"\0" * 9
+
+
+def packets(a, own=b""):
+    """What is written by hand: one packet or the fragments of one; in a frame, what it carries."""
     token, what = a["token"].encode(), a["by_hand"]
+    if what == "arp":
+        return [arp(a, own)]
+    if what == "keys":
+        return [b"\2\1\0\0" + token + b"\0" * 33]
     if what == "udp":
         return [ip(a, 17, udp(a, token))]
     if what == "fragments":
@@ -179,10 +197,50 @@ class Try:
         s.bind(("eth0", 0))
         self.step = "send"
         own = s.getsockname()[4]
-        kind = 0x86DD if self.v6 else 0x0800
+        kind = {"arp": 0x0806, "keys": 0x888E}.get(self.a["by_hand"], 0x86DD if self.v6 else 0x0800)
         hop = bytes.fromhex(self.a["hop"].replace(":", ""))
-        for packet in packets(self.a):
+        for packet in packets(self.a, own):
             s.send(hop + own + struct.pack("!H", kind) + packet)
+
+    def xdp(self):
+        """A ring of the device's own, past every rule and every chain."""
+        s = socket.socket(AF_XDP, socket.SOCK_RAW)
+        self.step = "send"
+        own = open("/sys/class/net/eth0/address").read()
+        hop, own = [bytes.fromhex(mac.strip().replace(":", "")) for mac in (self.a["hop"], own)]
+        kind = struct.pack("!H", 0x86DD if self.v6 else 0x0800)
+        for packet in packets(self.a):
+            transmit(s, hop + own + kind + packet)
+
+
+def transmit(s, frame):
+    """Gives a frame to an AF_XDP socket, and waits until the kernel has sent it."""
+    frames, size = 4, 4096
+    memory = mmap.mmap(-1, frames * size)
+    at = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    s.setsockopt(SOL_XDP, XDP_UMEM_REG, struct.pack("QQIIII", at, frames * size, size, 0, 0, 0))
+    for ring in (XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING, XDP_TX_RING):
+        s.setsockopt(SOL_XDP, ring, frames)
+    # Producer, consumer, descriptors and flags of the rings for receiving, sending, filling, completion.
+    offsets = struct.unpack("16Q", s.getsockopt(SOL_XDP, XDP_MMAP_OFFSETS, 128))
+    sending, completion = offsets[4:8], offsets[12:16]
+    room = mmap.PAGESIZE
+    tx = mmap.mmap(s.fileno(), room, mmap.MAP_SHARED | mmap.MAP_POPULATE, offset=XDP_PGOFF_TX_RING)
+    done = mmap.mmap(s.fileno(), room, mmap.MAP_SHARED | mmap.MAP_POPULATE, offset=XDP_PGOFF_COMPLETION)
+    device = struct.pack("HHIII", AF_XDP, XDP_COPY, socket.if_nametoindex("eth0"), 0, 0)
+    end = time.monotonic() + 5
+    while LIBC.bind(s.fileno(), device, len(device)):
+        # The kernel takes the rings of one that has ended away some time later.
+        if ctypes.get_errno() != errno.EBUSY or time.monotonic() > end:
+            raise OSError(ctypes.get_errno(), "bind: " + os.strerror(ctypes.get_errno()))
+        time.sleep(0.02)
+    memory[:len(frame)] = frame
+    tx[sending[2]:sending[2] + 16] = struct.pack("QII", 0, len(frame), 0)
+    tx[sending[0]:sending[0] + 4] = struct.pack("I", 1)
+    while struct.unpack("I", done[completion[0]:completion[0] + 4])[0] == 0:
+        s.send(b"", socket.MSG_DONTWAIT)
+        if time.monotonic() > end:
+            raise OSError(0, "the kernel does not send it")
 
 
 def attempt(a):
@@ -210,26 +268,27 @@ def attempt(a):
     return said
 
 
-def counted(table):
-    """Packets by rule of the outgoing chain."""
-    if table == "-":
-        return {}
-    command = ["nft", "-j", "list", "chain", "inet", table, "output"]
-    rules = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["nftables"]
+def counted(chains):
+    """Packets by rule of these chains."""
     counts = {}
-    for rule in (each["rule"] for each in rules if "rule" in each):
-        for part in rule["expr"]:
-            if isinstance(part, dict) and isinstance(part.get("counter"), dict):
-                counts[rule.get("comment", "")] = part["counter"]["packets"]
+    for chain in chains:
+        command = ["nft", "-j", "list", "chain", *chain]
+        listing = subprocess.run(command, capture_output=True, check=True).stdout
+        rules = json.loads(listing)["nftables"]
+        for rule in (each["rule"] for each in rules if "rule" in each):
+            for part in rule["expr"]:
+                if isinstance(part, dict) and isinstance(part.get("counter"), dict):
+                    counts[rule.get("comment", "")] = part["counter"]["packets"]
     return counts
 
 
 def main():
-    attempts, table = json.load(open(sys.argv[1])), sys.argv[2]
-    before = counted(table)
+    attempts, words = json.load(open(sys.argv[1])), sys.argv[2:]
+    chains = [words[first:first + 3] for first in range(0, len(words), 3)]
+    before = counted(chains)
     for a in attempts:
         said = attempt(a)
-        after = counted(table)
+        after = counted(chains)
         said["moved"] = [name for name in after if after[name] != before.get(name)]
         said["id"] = a["id"]
         before = after

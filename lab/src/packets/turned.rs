@@ -100,7 +100,7 @@ async fn spoof(lab: &Lab, (reader, wanted): (IpAddr, u16), own: IpAddr) -> Resul
     ])
     .await?;
     let said = node
-        .run(&["python3", super::SENDER, "/root/spoof.json", "-"])
+        .run(&["python3", super::SENDER, "/root/spoof.json"])
         .await?;
     anyhow::ensure!(
         said.contains("\"done\""),

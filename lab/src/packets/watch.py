@@ -16,6 +16,7 @@ import time
 PORTS = range(20000, 24000)
 WORD = re.compile(rb"lab-(\d{5})")
 ALL, OUTGOING = 3, 4
+ARP, KEYS = 0x0806, 0x888E
 ROOM_BY_FORCE = 33
 
 
@@ -23,6 +24,8 @@ def marks(frame):
     kind = struct.unpack("!H", frame[12:14])[0]
     packet = frame[14:]
     found = {int(word) for word in WORD.findall(packet)}
+    if kind in (ARP, KEYS):
+        return found
     if kind == 0x0800 and len(packet) >= 20:
         protocol, data = packet[9], packet[(packet[0] & 15) * 4:]
         if struct.unpack("!H", packet[6:8])[0] & 0x1FFF:
