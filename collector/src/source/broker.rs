@@ -113,7 +113,9 @@ impl Source for Broker {
 
     async fn next(&mut self) -> Option<Vec<Chunk<Receipt>>> {
         let mut here = Vec::new();
-        let count = self.arrivals.recv_many(&mut here, AT_ONCE).await;
+        // A batch may be larger by so many than half a window.
+        let most = AT_ONCE.min(self.window / 2).max(1);
+        let count = self.arrivals.recv_many(&mut here, most).await;
         let (messages, receipts) = here.into_iter().unzip();
         let chunk = Chunk {
             messages: Messages::Each(messages),

@@ -74,7 +74,12 @@ impl Reader {
                         subscriptions.sent(id);
                     }
                 }
-                Event::Outgoing(Outgoing::Disconnect) => return Ok(()),
+                Event::Outgoing(Outgoing::Disconnect) => {
+                    // Until the broker closes: an end with something unread here would throw away
+                    // acknowledgements that it has not read yet.
+                    while events.poll().await.is_ok() {}
+                    return Ok(());
+                }
                 _ => {}
             }
         }
