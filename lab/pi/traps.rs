@@ -57,7 +57,7 @@ const REFUSED: [Trap; 12] = [
     ),
     trap(
         "packages-broken",
-        "cp /var/lib/dpkg/status /root/status; sed -i '0,/^Package: avahi-daemon$/!b;n;s/install ok installed/install ok half-configured/' /var/lib/dpkg/status; sed -i '/^Package: avahi-daemon$/,/^$/s/^Status: .*/Status: install ok half-configured/' /var/lib/dpkg/status",
+        "cp /var/lib/dpkg/status /root/status; sed -i '/^Package: nftables$/,/^$/s/^Status: .*/Status: install ok half-configured/' /var/lib/dpkg/status; ! cmp -s /root/status /var/lib/dpkg/status",
         "cp /root/status /var/lib/dpkg/status",
     ),
     trap(

@@ -194,7 +194,8 @@ package_lists() {
     for list in /var/lib/apt/lists/*_Packages*; do [ ! -e "$list" ] || count=$((count + 1)); done
     echo "$count"
 }
-broken_packages() { dpkg --audit; }
+# A list of packages that dpkg itself cannot read is as bad, and it says so on the other output.
+broken_packages() { dpkg --audit 2>&1 || echo "dpkg --audit ends with $?"; }
 # A lock is held when the kernel lists one on the file's inode.
 locks() {
     held=$(text /proc/locks)
