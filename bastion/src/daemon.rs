@@ -34,6 +34,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use site::burst::Bursts;
 use site::daemon::Settings;
+use site::prefixes::Prefixes;
 use site::record::Id;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -177,10 +178,7 @@ pub async fn run(
     let intake = Arc::new(Mutex::new(Intake {
         clock: Arc::clone(&clock),
         boot,
-        by_prefix: (0..)
-            .zip(meters.iter())
-            .map(|(place, meter)| (meter.prefix.clone(), place))
-            .collect(),
+        prefixes: Prefixes::new(meters.iter().map(|meter| meter.prefix.as_str())),
         near: 0,
         meters: Arc::clone(&meters),
         ticks: Ticks::new(heard_ns),

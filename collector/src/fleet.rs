@@ -1,35 +1,24 @@
 //! The meters of one site, found by topic. What their payloads mean is left to `points`.
 
-use std::collections::HashMap;
-
 use site::Meter;
+use site::prefixes::Prefixes;
 
 /// The meters that a collector reads, with the name of their site.
 #[derive(Debug)]
 pub struct Fleet {
     site: String,
     meters: Vec<Meter>,
-    by_prefix: HashMap<String, usize>,
-    /// In bytes. A hostile topic may hold tens of thousands of slashes; only those that can end a
-    /// prefix are looked at.
-    longest_prefix: usize,
+    prefixes: Prefixes,
 }
 
 impl Fleet {
     /// A fleet of meters whose prefixes differ and do not contain one another.
     #[must_use]
     pub fn new(site: String, meters: Vec<Meter>) -> Self {
-        let by_prefix: HashMap<String, usize> = meters
-            .iter()
-            .enumerate()
-            .map(|(index, meter)| (meter.prefix.clone(), index))
-            .collect();
-        let longest_prefix = by_prefix.keys().map(String::len).max().unwrap_or(0);
         Self {
+            prefixes: Prefixes::new(meters.iter().map(|meter| meter.prefix.as_str())),
             site,
             meters,
-            by_prefix,
-            longest_prefix,
         }
     }
 
@@ -45,29 +34,17 @@ impl Fleet {
         &self.meters
     }
 
-    /// [`Fleet::find`] for one of many: messages of one meter come together, so that the meter of the
-    /// one before, at the place `near`, is looked at first.
-    #[must_use]
-    pub fn find_near(&self, topic: &str, near: usize) -> Option<(usize, &Meter)> {
-        self.meters
-            .get(near)
-            .filter(|meter| {
-                let rest = topic.strip_prefix(meter.prefix.as_str());
-                rest.is_some_and(|rest| rest.starts_with('/'))
-            })
-            .map(|meter| (near, meter))
-            .or_else(|| self.find(topic))
-    }
-
     /// The meter below whose prefix a topic lies, and its place in [`Fleet::meters`].
     #[must_use]
     pub fn find(&self, topic: &str) -> Option<(usize, &Meter)> {
-        let index = topic
-            .match_indices('/')
-            .map(|(end, _)| end)
-            .take_while(|end| *end <= self.longest_prefix)
-            .find_map(|end| self.by_prefix.get(topic.get(..end)?))?;
-        Some((*index, self.meters.get(*index)?))
+        self.find_near(topic, 0)
+    }
+
+    /// [`Fleet::find`] for one of many: the meter at the place `near` is looked at first.
+    #[must_use]
+    pub fn find_near(&self, topic: &str, near: usize) -> Option<(usize, &Meter)> {
+        let place = self.prefixes.find(topic, near)?;
+        Some((place, self.meters.get(place)?))
     }
 }
 
@@ -88,11 +65,6 @@ mod tests {
         );
         let found = fleet.find(topic).map(|(_, meter)| meter.id.as_str());
         assert_eq!(found, expected, "{topic}");
-        for near in 0..3 {
-            let found = fleet.find_near(topic, near);
-            let found = found.map(|(_, meter)| meter.id.as_str());
-            assert_eq!(found, expected, "{topic}, near {near}");
-        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub mod manifest;
 pub mod meter;
 pub mod mistake;
 pub mod network;
+pub mod prefixes;
+pub mod publication;
 pub mod record;
 
 pub use description::{

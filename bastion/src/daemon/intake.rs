@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use rumqttc::v5::mqttbytes::v5::Publish;
 use site::burst::Bursts;
 use site::daemon::{Listened, TICK_TOPIC, asks};
+use site::prefixes::Prefixes;
+use site::publication::Publication;
 use site::record::{Id, Record, Request};
 
 use super::budget::Budget;
@@ -19,7 +21,7 @@ use super::counters::Counters;
 use super::link::{Ack, Link, Settled};
 use super::pages::ToPages;
 use super::ticker;
-use super::writer::{Message, Text, ToWriter};
+use super::writer::{Message, ToWriter};
 use crate::clock::Clock;
 use crate::clock::ticks::{Dated, Ticks};
 use crate::journal::{Resent, content, key};
@@ -33,7 +35,7 @@ pub(super) struct Intake {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) boot: Id,
     pub(super) meters: Arc<Vec<Listened>>,
-    pub(super) by_prefix: HashMap<String, usize>,
+    pub(super) prefixes: Prefixes,
     /// Place of the last message's meter: those of one come together.
     pub(super) near: usize,
     pub(super) ticks: Ticks,
@@ -157,21 +159,9 @@ impl Intake {
     }
 
     fn meter(&mut self, topic: &str) -> Option<usize> {
-        let near = self.meters.get(self.near).is_some_and(|meter| {
-            let rest = topic.strip_prefix(meter.prefix.as_str());
-            rest.is_some_and(|rest| rest.starts_with('/'))
-        });
-        if near {
-            return Some(self.near);
-        }
-        let mut ends = topic.match_indices('/').map(|(end, _)| end);
-        // A hostile topic may hold tens of thousands of slashes; no prefix does.
-        let found = ends
-            .by_ref()
-            .take(16)
-            .find_map(|end| self.by_prefix.get(topic.get(..end)?));
-        self.near = *found?;
-        Some(self.near)
+        let found = self.prefixes.find(topic, self.near)?;
+        self.near = found;
+        Some(found)
     }
 
     fn record(&mut self, meter: usize, mut ack: Ack, message: &Publish, topic: &str, now_ns: u64) {
@@ -196,8 +186,7 @@ impl Intake {
         let message = Message {
             time_ns: 0,
             spread_ms: 0,
-            // A copy of its own: the original shares a read buffer that would stay alive.
-            text: Text::new(topic, &message.payload),
+            publication: Publication::new(topic, &message.payload),
             ack,
             size: topic.len() + message.payload.len() + OVERHEAD,
         };
@@ -231,7 +220,8 @@ impl Intake {
 
     fn hand_on(&mut self, meter: usize, mut message: Message, dated: Dated) {
         let time = i64::try_from(dated.time_ns).unwrap_or(i64::MAX);
-        let time = self.bursts.time(meter, message.text.topic(), time);
+        let (topic, _) = message.publication.parts();
+        let time = self.bursts.time(meter, topic, time);
         message.time_ns = u64::try_from(time).unwrap_or(0);
         message.spread_ms = dated.spread_ms;
         self.tell(ToWriter::Record(message));

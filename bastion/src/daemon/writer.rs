@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
+use site::publication::Publication;
 use site::record::{ClockSource, Id, Record};
 use tracing::{error, info, warn};
 
@@ -28,34 +29,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Message {
     pub(super) time_ns: u64,
     pub(super) spread_ms: u32,
-    pub(super) text: Text,
+    pub(super) publication: Publication,
     pub(super) ack: Ack,
     /// What it takes of the budget, given back when it is written.
     pub(super) size: usize,
-}
-
-/// Topic and payload. One piece of memory, since there are many of them.
-pub(super) struct Text {
-    bytes: Box<[u8]>,
-    topic: usize,
-}
-
-impl Text {
-    pub(super) fn new(topic: &str, payload: &[u8]) -> Text {
-        Text {
-            bytes: [topic.as_bytes(), payload].concat().into(),
-            topic: topic.len(),
-        }
-    }
-
-    pub(super) fn topic(&self) -> &str {
-        // It was made of a text.
-        str::from_utf8(self.parts().0).unwrap_or_default()
-    }
-
-    fn parts(&self) -> (&[u8], &[u8]) {
-        self.bytes.split_at_checked(self.topic).unwrap_or_default()
-    }
 }
 
 /// What the thread is told, in the order in which the broker handed it over.
@@ -175,7 +152,7 @@ impl Writer {
     }
 
     fn record(&mut self, message: Message, open: &mut Open) {
-        let (topic, (_, payload)) = (message.text.topic(), message.text.parts());
+        let (topic, payload) = message.publication.parts();
         let record = Record::new(message.time_ns, message.spread_ms, topic, payload);
         if record.cut_from.is_some() {
             self.counters.cut();

@@ -4,6 +4,7 @@
 //! Those of a journal come in compressed blocks. A block is unpacked once, checked and translated;
 //! what is kept of it is the compressed form, a quarter of it, from which it can be unpacked again.
 
+use site::publication::Publication;
 use site::record::{Block, Group, Malformed, Record, Records};
 
 /// One message, as it came.
@@ -19,11 +20,10 @@ pub struct Message<'a> {
     pub cut_from: Option<u32>,
 }
 
-/// A message with memory of its own. One piece, since there are many of them.
+/// A message with memory of its own.
 #[derive(Debug, Clone)]
 pub struct Owned {
-    bytes: Box<[u8]>,
-    topic: usize,
+    publication: Publication,
     time_ns: i64,
 }
 
@@ -32,17 +32,15 @@ impl Owned {
     #[must_use]
     pub fn new(topic: &str, payload: &[u8], time_ns: i64) -> Owned {
         Owned {
-            bytes: [topic.as_bytes(), payload].concat().into(),
-            topic: topic.len(),
+            publication: Publication::new(topic, payload),
             time_ns,
         }
     }
 
     fn message(&self) -> Message<'_> {
-        let (topic, payload) = self.bytes.split_at_checked(self.topic).unwrap_or_default();
+        let (topic, payload) = self.publication.parts();
         Message {
-            // It was made of a text.
-            topic: str::from_utf8(topic).unwrap_or_default(),
+            topic,
             payload,
             time_ns: self.time_ns,
             cut_from: None,

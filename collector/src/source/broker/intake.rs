@@ -107,7 +107,6 @@ impl Intake {
         let Ok(share) = Arc::clone(&self.budget).acquire_many_owned(share).await else {
             return;
         };
-        // A copy of its own: the original shares a read buffer that would stay alive.
         let owned = Owned::new(&topic, &message.payload, time_ns);
         let receipt = Receipt {
             client: client.clone(),
