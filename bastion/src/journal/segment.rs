@@ -181,14 +181,14 @@ impl Active {
 
     /// Writes a frame that reaches beyond the end of the file.
     fn extend(&mut self, frame: &[u8], end: u64) -> io::Result<()> {
-        if let Err(error) = self.file.write_all_at(frame, self.length) {
-            // On a full disk a part of it may be there, and must not look like a frame that was
-            // damaged. Cutting works on a full disk.
+        let written = self.file.write_all_at(frame, self.length);
+        if let Err(error) = written.and_then(|()| self.file.sync_data()) {
+            // A part of it may be there, and must not look like a frame that was damaged. Cutting
+            // works on a full disk.
             self.file.set_len(self.length)?;
             self.room = self.length;
             return Err(error);
         }
-        self.file.sync_data()?;
         self.room = end;
         self.length = end;
         Ok(())
