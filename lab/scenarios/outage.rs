@@ -13,7 +13,7 @@ mod programs;
 pub(crate) mod run;
 mod soak;
 
-use lab::sample::sample;
+use lab::sample::take_in;
 
 use crate::shared::Scenario;
 
@@ -37,16 +37,9 @@ pub(crate) fn scenarios() -> Vec<Scenario> {
 
 /// Takes as many outages into a run as its time allows, chosen by the seed. The contrast shows what
 /// another way loses, and the soak is a run of its own.
-pub(crate) fn with_sample(mut scenarios: Vec<Scenario>, seed: u64) -> Vec<Scenario> {
-    let all: Vec<&str> = scenarios
-        .iter()
-        .filter(|scenario| scenario.only_in_full && scenario.name.starts_with("outage::"))
-        .map(|scenario| scenario.name)
-        .filter(|name| !name.starts_with("outage::contrast") && !name.starts_with("outage::soak"))
-        .collect();
-    let chosen = sample(&all, seed, SAMPLE);
-    for scenario in &mut scenarios {
-        scenario.only_in_full &= !chosen.contains(&scenario.name);
-    }
-    scenarios
+pub(crate) fn with_sample(scenarios: Vec<Scenario>, seed: u64) -> Vec<Scenario> {
+    take_in(scenarios, seed, SAMPLE, |name| {
+        let outage = name.strip_prefix("outage::");
+        outage.is_some_and(|name| !name.starts_with("contrast") && !name.starts_with("soak"))
+    })
 }

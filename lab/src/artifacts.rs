@@ -10,14 +10,15 @@ use crate::node::Upload;
 /// Set by `cargo xtask lab`, and by nothing else.
 pub const SWITCH: &str = "SHELLY_LAB";
 
-/// The seed that samples are chosen by, for those who choose before there is a lab; 0 where there
-/// shall be none, and where it is no number, which [`Artifacts::read`] refuses.
-#[must_use]
-pub fn seed() -> u64 {
-    std::env::var(format!("{SWITCH}_SEED"))
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_default()
+/// The seed that samples are chosen by, for those who choose before there is a lab; 0 where none is
+/// given.
+///
+/// # Errors
+/// When it is no number.
+pub fn seed(variable: impl Fn(&str) -> Option<String>) -> Result<u64> {
+    let name = format!("{SWITCH}_SEED");
+    let seed = variable(&name).map(|seed| seed.parse().with_context(|| format!("{name}={seed}")));
+    Ok(seed.transpose()?.unwrap_or_default())
 }
 
 /// What the lab consists of.
@@ -126,11 +127,6 @@ impl Artifacts {
             }),
             _ => None,
         };
-        let seed = variable(&format!("{SWITCH}_SEED"));
-        let seed = seed.map(|seed| {
-            seed.parse()
-                .with_context(|| format!("{SWITCH}_SEED={seed}"))
-        });
         Ok(Some(Artifacts {
             node_image: need("NODE_IMAGE")?,
             influxdb_image: need("INFLUXDB_IMAGE")?,
@@ -143,7 +139,7 @@ impl Artifacts {
             without_rule: variable(&format!("{SWITCH}_WITHOUT_RULE")),
             mutate: variable(&format!("{SWITCH}_MUTATE")),
             virtual_pi,
-            seed: seed.transpose()?.unwrap_or_default(),
+            seed: seed(&variable)?,
         }))
     }
 }
