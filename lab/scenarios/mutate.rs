@@ -257,7 +257,12 @@ fn summed_up(fates: &[(&Mutation, Fate)]) -> bool {
     println!(
         "\n                 changes  noticed  same policy  as another  explained  unexplained"
     );
-    for kind in ["rules missing", "rules swapped", "rules moved"] {
+    for kind in [
+        "rules missing",
+        "rules added",
+        "rules swapped",
+        "rules moved",
+    ] {
         println!(
             "{kind:<15} {:>8} {:>8} {:>12} {:>11} {:>10} {:>12}",
             of_kind(kind, |_| true),

@@ -23,7 +23,7 @@ pub(super) fn why(first: &Rule, second: &Rule) -> Option<String> {
 }
 
 /// Whether being asked changes the answer to the next packet.
-fn counts(condition: &Match) -> bool {
+pub(super) fn counts(condition: &Match) -> bool {
     matches!(
         condition,
         Match::Within(_) | Match::Beyond(_) | Match::SourceBeyond { .. }

@@ -63,7 +63,7 @@ fn an_order_has_the_same_rules_each_in_its_chain() {
         rules
     };
     for mutation in all(&policy) {
-        if !matches!(mutation.change, Change::Without(_)) {
+        if !matches!(mutation.change, Change::Without(_) | Change::Opened(_)) {
             assert_eq!(
                 sorted(&mutation.policy),
                 sorted(&policy),
@@ -71,6 +71,36 @@ fn an_order_has_the_same_rules_each_in_its_chain() {
                 mutation.change
             );
         }
+    }
+}
+
+/// What a person might insert: a rule that accepts, first in its chain.
+#[test]
+fn every_refusal_that_does_not_count_is_opened_once() {
+    let policy = policy();
+    let refusals: Vec<&Rule> = policy
+        .rules
+        .iter()
+        .filter(|rule| rule.action != Action::Accept && !rule.matches.iter().any(same::counts))
+        .collect();
+    let opened: Vec<Mutation> = all(&policy)
+        .into_iter()
+        .filter(|each| matches!(each.change, Change::Opened(_)))
+        .collect();
+    assert_eq!(opened.len(), refusals.len());
+    for (mutation, refusal) in opened.iter().zip(refusals) {
+        assert_eq!(mutation.change, Change::Opened(refusal.name.clone()));
+        let chain = |policy: &Policy| -> Vec<Rule> {
+            let rules = policy.rules.iter().filter(|rule| rule.hook == refusal.hook);
+            rules.cloned().collect()
+        };
+        let (with, without) = (chain(&mutation.policy), chain(&policy));
+        let (hole, rest) = with.split_first().unwrap();
+        assert_eq!(rest, without);
+        assert_eq!(
+            (hole.action, &hole.matches),
+            (Action::Accept, &refusal.matches)
+        );
     }
 }
 
@@ -98,7 +128,7 @@ fn rules_move_past_several_others() {
     };
     let found: Vec<(String, Option<Untried>)> = all(&policy)
         .into_iter()
-        .filter(|each| !matches!(each.change, Change::Without(_)))
+        .filter(|each| !matches!(each.change, Change::Without(_) | Change::Opened(_)))
         .map(|each| (each.change.to_string(), each.untried))
         .collect();
     let same = |why: &str| Some(Untried::Same(why.to_owned()));
