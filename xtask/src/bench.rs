@@ -4,8 +4,12 @@
 use anyhow::Result;
 use clap::Args;
 
+use crate::packages::{self, Need};
 use crate::run::{Run, step};
 use crate::workspace::Workspace;
+
+/// Real programs that are measured. Telegraf is in no distribution's packages, so it stays optional.
+const PROGRAMS: [Need; 2] = [("mosquitto", "mosquitto"), ("influxd", "influxdb")];
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, Args)]
@@ -20,6 +24,7 @@ pub(crate) struct Bench {
 
 /// Runs the command.
 pub(crate) fn run(workspace: &Workspace, bench: &Bench) -> Result<()> {
+    packages::install(&packages::missing(&PROGRAMS), "measuring")?;
     step("bench: build", || {
         let mut cargo = workspace.cargo();
         cargo.args(["build", "--release", "--package", "bastion"]);
