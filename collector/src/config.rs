@@ -274,8 +274,8 @@ fn database(page: &mut Page, mut table: Table, passwords: Passwords) -> Option<D
         }
     };
     // Above 25 MB the database refuses a request, and a line has about 150 bytes.
-    let lines = Key("batch_lines", "10000");
-    let batch_lines = page.number(&mut table, lines, 1..=50_000, Some(10_000));
+    let lines = Key("batch_lines", "8000");
+    let batch_lines = page.number(&mut table, lines, 1..=50_000, Some(8_000));
     let batch_ms = Key("batch_ms", "1000");
     let batch_ms = page.number(&mut table, batch_ms, 10..=60_000, Some(1000));
     let gzip = page.flag(&mut table, Key("gzip", "true"));

@@ -41,7 +41,7 @@ fn good_settings_are_taken() {
     assert_eq!(bastions.len(), 1);
     assert_eq!(bastions[0].password.expose(), "abcd");
     assert_eq!(config.database.url, "http://192.168.1.20:8086");
-    assert_eq!(config.database.batch_lines, 10_000);
+    assert_eq!(config.database.batch_lines, 8_000);
     assert!(config.database.gzip);
     assert_eq!(config.database.batch_time, Duration::from_secs(1));
     assert!(config.database.login.is_none());

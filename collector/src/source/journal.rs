@@ -31,7 +31,7 @@ use pages::Taker;
 /// Pieces of pages whose records are here and wait for their turn.
 const PIECES_HERE: usize = 2;
 /// Messages that are handed on before one must be confirmed: memory is what bounds them.
-const WINDOW: usize = 80_000;
+const WINDOW: usize = 64_000;
 
 /// Stands for the messages of a group until they are confirmed.
 #[derive(Debug)]
