@@ -222,8 +222,9 @@ fn answer(success: bool, stdout: &str) -> Answer {
 impl System for Fake {
     fn run(&self, call: &Call<'_>) -> Result<Answer> {
         let words = call.to_string();
-        let reads = ["show", "is-active", "list", "-c", "dpkg"];
-        let changes = !reads.iter().any(|word| words.contains(word));
+        let reads = ["show", "is-active", "list", "list-units", "-c"];
+        let reads = reads.iter().any(|word| call.arguments.contains(word));
+        let changes = !reads && !call.program.starts_with("dpkg");
         let mut state = self.alive(changes)?;
         if changes {
             state.log.push(words.clone());

@@ -59,7 +59,7 @@ async fn behind(stage: &Stage, step: &str, then: State) -> Result<String> {
     running.wait_for(step, LATER).await?;
     running.kill().await?;
     settled(stage, LATER).await?;
-    let state = second.state(stage, &what).await?;
+    let state = second.state(stage, &what, &[]).await?;
     ensure!(
         state == then,
         "{what}: the machine is {state:?}, expected was {then:?}"

@@ -18,8 +18,9 @@ const BOOT_FOLDER: &str = "sysinit.target.wants";
 /// Goes back when the time is over; known to systemd alone, so a reboot forgets it.
 const WINDOW: &str = "shelly-bastion-window";
 
-/// Arms both, and makes sure that the timer runs.
-pub(super) fn arm(host: &Host, manifest: &Manifest, window_s: u64) -> Result<()> {
+/// Arms both, and makes sure that the timer runs. `deadline_s` is the uptime in seconds at which the
+/// window of `window_s` seconds is over.
+pub(super) fn arm(host: &Host, manifest: &Manifest, window_s: u64, deadline_s: u64) -> Result<()> {
     let path = host.path(&format!("{UNITS_FOLDER}/{BOOT_UNIT}"));
     durable::write(
         host,
@@ -42,7 +43,10 @@ pub(super) fn arm(host: &Host, manifest: &Manifest, window_s: u64) -> Result<()>
             "--collect",
             &format!("--unit={WINDOW}"),
             "--description=Shelly Bastion goes back, since nobody confirmed the change",
-            // The monotonic clock: a machine without one of its own may jump by years.
+            // The uptime: a machine without a clock of its own may jump by years. Seconds from now on
+            // would begin anew whenever systemd reloads its units, which a change does. They are
+            // here as well, since systemd forgets an uptime that goes by during a reload.
+            &format!("--on-boot={deadline_s}s"),
             &format!("--on-active={window_s}s"),
             "--timer-property=AccuracySec=100ms",
             &format!("{FOLDER}/bastion"),

@@ -47,7 +47,7 @@ pub(crate) fn begin(host: &Host, change: &Change, asked: &Asked<'_>) -> Result<(
     release::make_state_folder(host)?;
     record::sweep(host)?;
     let folder = host.path(NEW);
-    let act = || -> Result<()> {
+    let act = || -> Result<u64> {
         durable::make_folder(host, &folder.join("before"), 0o700)?;
         durable::make_folder(host, &folder.join("safe"), 0o700)?;
         let record = Writer {
@@ -60,15 +60,16 @@ pub(crate) fn begin(host: &Host, change: &Change, asked: &Asked<'_>) -> Result<(
         let target = folder.join("bastion");
         durable::write(host, &target, &program, 0o700, durable::own())?;
         durable::rename(host, &folder, &host.path(FOLDER))?;
-        durable::sync_folder(&host.path(FOLDER))
+        durable::sync_folder(&host.path(FOLDER))?;
+        Ok(record.deadline_s)
     };
-    let written = act().context("writing down the state before the change");
-    if let Err(error) = written {
-        // The first error is the one that counts.
-        let _ = record::sweep(host);
-        return Err(error);
-    }
-    if let Err(error) = arm::arm(host, change.manifest(), asked.window_s) {
+    let deadline_s = act()
+        .inspect_err(|_| {
+            // The first error is the one that counts.
+            let _ = record::sweep(host);
+        })
+        .context("writing down the state before the change")?;
+    if let Err(error) = arm::arm(host, change.manifest(), asked.window_s, deadline_s) {
         // Nothing was changed, so leaving is going back.
         let _ = arm::disarm(host);
         let _ = durable::remove_folder(host, &host.path(FOLDER));

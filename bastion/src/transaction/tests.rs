@@ -6,6 +6,7 @@ mod damaged;
 
 use site::answer::{Event, State};
 
+use super::record::{self, Found};
 use super::{confirmed, run};
 use crate::fake::{Machine, check_same, one, two};
 use crate::history;
@@ -190,6 +191,24 @@ fn while_one_waits_no_other_is_put_in_place() {
         "{error}"
     );
     check_same(&machine.snapshot(), &before, "refused");
+}
+
+/// systemd counts seconds from now on anew at each reload of its units, which a change does itself:
+/// seen on the virtual Pi, where the window became longer by all that had gone before.
+#[test]
+fn a_reload_of_the_units_does_not_move_the_end_of_the_window() {
+    let machine = Machine::with_one();
+    machine.apply(&two(), "two", WINDOW).unwrap();
+    let Found::Sound(record) = record::find(&machine.host) else {
+        panic!("there is no record");
+    };
+    let log = machine.fake.state().log.clone();
+    let armed = log.iter().rfind(|words| words.starts_with("systemd-run "));
+    let armed = armed.unwrap();
+    let at = format!(" --on-boot={}s ", record.deadline_s);
+    assert!(armed.contains(&at), "{armed}");
+    // Should that uptime go by during a reload.
+    assert!(armed.contains(" --on-active=600s "), "{armed}");
 }
 
 #[test]
