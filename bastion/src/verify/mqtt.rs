@@ -186,9 +186,13 @@ mod tests {
     use std::io::Write as _;
     use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
     use std::process::{Child, Command, Stdio};
+    use std::sync::atomic::{AtomicU8, Ordering};
 
     use super::{Session, judge};
     use site::account::{HEALTH_ACCOUNT, HEALTH_TOPIC};
+
+    /// Brokers of these tests so far.
+    static BROKERS: AtomicU8 = AtomicU8::new(1);
 
     struct Broker(Child);
 
@@ -213,11 +217,14 @@ mod tests {
             let _ = writeln!(std::io::stderr(), "skipped: a broker's access rules: {why}");
             return;
         }
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        // An address of its own: between here and the broker nobody else takes the port, and a
+        // connection does not meet itself.
+        let own = Ipv4Addr::new(127, 18, 84, BROKERS.fetch_add(1, Ordering::Relaxed));
+        let free = TcpListener::bind((own, 0)).unwrap();
         let address: SocketAddr = free.local_addr().unwrap();
         drop(free);
         let mut settings = format!(
-            "listener {} 127.0.0.1\nallow_anonymous false\npassword_file {}\n\
+            "listener {} {own}\nallow_anonymous false\npassword_file {}\n\
              use_username_as_clientid true\npersistence false\nuser root\n",
             address.port(),
             at("passwd")
