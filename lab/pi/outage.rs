@@ -24,7 +24,7 @@ use crate::stage::{Scenario, Stage, scenario};
 /// Each meter says about twelve messages each time: 225 a second of all of them.
 const PERIOD_MS: u64 = 16_000;
 /// The same for 25 a second, what such a fleet says when nothing is under load.
-const CALM_PERIOD_MS: u64 = 144_000;
+const CALM_PERIOD_MS: u64 = 105_000;
 /// How long the card is looked at.
 const LOOKED_AT: Duration = Duration::from_secs(600);
 const MOST_A_DAY: u64 = 1_000_000_000;
