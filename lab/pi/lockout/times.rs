@@ -111,6 +111,8 @@ pub(crate) async fn greeted(stage: &Stage, limit: Duration) -> Result<Option<At>
 
 /// When SSH greets the admin no more, twice in a row; none when it always does.
 pub(crate) async fn locked_out(stage: &Stage, limit: Duration) -> Result<Option<At>> {
-    let script = greeting(stage, "while greets || greets; do sleep 0.1; done");
+    // Each greeting costs the emulated Pi a good part of a second of its time, and it has a release
+    // to put in place meanwhile.
+    let script = greeting(stage, "while greets || greets; do sleep 0.5; done");
     on_the_spot(stage, &script, limit).await
 }

@@ -15,7 +15,7 @@ const ONE_LOOK: Duration = Duration::from_secs(4);
 
 /// Waits on the Pi until a condition of its shell holds. No when the time is over.
 pub(crate) async fn until(stage: &Stage, condition: &str, limit: Duration) -> Result<bool> {
-    let script = format!("until {condition}; do sleep 0.1; done");
+    let script = format!("until {condition}; do sleep 0.3; done");
     let said = stage.machine().console(&script, limit).await?;
     match said.code {
         0 => Ok(true),
