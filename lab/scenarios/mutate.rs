@@ -257,12 +257,13 @@ fn summed_up(fates: &[(&Mutation, Fate)]) -> bool {
     println!(
         "\n                 changes  noticed  same policy  as another  explained  unexplained"
     );
-    for kind in [
-        "rules missing",
-        "rules added",
-        "rules swapped",
-        "rules moved",
-    ] {
+    let mut kinds: Vec<&str> = Vec::new();
+    for (mutation, _) in fates {
+        if !kinds.contains(&mutation.change.kind()) {
+            kinds.push(mutation.change.kind());
+        }
+    }
+    for kind in kinds {
         println!(
             "{kind:<15} {:>8} {:>8} {:>12} {:>11} {:>10} {:>12}",
             of_kind(kind, |_| true),
