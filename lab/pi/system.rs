@@ -13,7 +13,7 @@ use lab::topology::{HOME_SERVER, OUTSIDE, ROUTER};
 use lab::virtual_pi::BOOT;
 use site::answer::Status;
 
-use crate::deployed::{DEPLOYED, FIRST, refused, site_of};
+use crate::deployed::{DEPLOYED, FIRST, LATER, refused, site_of};
 use crate::isolation::attempt;
 use crate::stage::{Scenario, Stage, scenario};
 
@@ -21,9 +21,16 @@ const APT: Duration = Duration::from_secs(300);
 /// A broker that is killed more often than systemd's own limit of starts allows.
 const KILLS: usize = 7;
 
+/// Connections whose lines are all kept.
+const FEW: u32 = 50;
+/// More than the journal takes of one unit in a minute; with room on the card it takes some times
+/// the number that it was told.
+const MANY: u32 = 6000;
+
 pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         scenario!("pi::system_is_as_the_site_says", from DEPLOYED, system),
+        scenario!("pi::a_noisy_broker_does_not_fill_the_journal", from DEPLOYED, noise),
         scenario!("pi::names_time_and_updates_and_nothing_else", from DEPLOYED, outbound)
             .only_in_full(),
     ]
@@ -43,6 +50,39 @@ async fn properties(stage: &Stage, what: &str, names: &[&str]) -> Result<BTreeMa
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect())
+}
+
+/// Connections that say nothing, over loopback, where no rule limits them: each is a line of the
+/// broker's log or two. Of a few lines all are kept.
+async fn noise(stage: &Stage) -> Result<String> {
+    let machine = stage.machine();
+    stage.begin_from(DEPLOYED).await?;
+    let kept = async |connections: u32| -> Result<u32> {
+        let script = format!(
+            "since=$(date +%s.%N)
+             for n in $(seq {connections}); do exec 3<>/dev/tcp/127.0.0.1/1884; exec 3>&-; done
+             journalctl --sync
+             journalctl --unit mosquitto.service --since @$since --output cat | grep -c 'New connection from'"
+        );
+        let said = machine.console(&script, LATER).await?;
+        let said = said.success().context("connecting to the broker")?;
+        said.trim().parse().context("counting lines")
+    };
+    let few = kept(FEW).await?;
+    ensure!(
+        few >= FEW,
+        "proves nothing: of {FEW} connections the journal has {}",
+        few
+    );
+    let many = kept(MANY).await?;
+    ensure!(
+        many < MANY,
+        "promise broken: all of {MANY} connections are in the journal"
+    );
+    Ok(format!(
+        "of {FEW} connections {} lines were kept, of {MANY} {}",
+        few, many
+    ))
 }
 
 async fn system(stage: &Stage) -> Result<String> {

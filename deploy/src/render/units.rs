@@ -189,6 +189,9 @@ Group=mosquitto
 ExecStartPre=
 Restart=always
 RestartSec=2
+# Each connection of a stranger is a line or two: a flood of them must not wear the card.
+LogRateLimitIntervalSec=60s
+LogRateLimitBurst=1000
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 AmbientCapabilities=
