@@ -61,6 +61,7 @@ async fn noise(stage: &Stage) -> Result<String> {
         let script = format!(
             "since=$(date +%s.%N)
              for n in $(seq {connections}); do exec 3<>/dev/tcp/127.0.0.1/1884; exec 3>&-; done
+             until [ -z \"$(ss -Htn state close-wait sport = :1884)\" ]; do sleep 0.2; done
              journalctl --sync
              journalctl --unit mosquitto.service --since @$since --output cat | grep -c 'New connection from'"
         );
