@@ -30,8 +30,8 @@ const UNITS: &str = "/etc/systemd/system";
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// Units that run, with what changes at each start.
-    pub(crate) active: BTreeMap<String, u64>,
+    /// Units that run.
+    pub(crate) active: BTreeSet<String>,
     /// Commands that made each table.
     pub(crate) tables: BTreeMap<String, Vec<Value>>,
     /// Whether the timer that goes back runs.
@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) broken_settings: Option<String>,
     /// The broker refuses when its accounts hold this.
     pub(crate) refused_accounts: Option<String>,
+    /// This unit ends and is started afresh whenever somebody waits.
+    pub(crate) flaps: Option<String>,
     /// Units that systemd was asked to show.
     pub(crate) shown: Vec<String>,
     /// Every call that changes something.
@@ -94,22 +96,36 @@ impl Fake {
         self.at(&format!("{UNITS}/multi-user.target.wants/{unit}"))
     }
 
-    fn show(&self, state: &State, unit: &str) -> String {
+    /// Whether it is loaded, and whether it starts at boot.
+    fn states(&self, unit: &str) -> (&'static str, &'static str) {
         let there = [UNITS, "/lib/systemd/system"]
             .iter()
             .any(|folder| self.at(&format!("{folder}/{unit}")).exists());
         let enabled = fs::symlink_metadata(self.wants(unit)).is_ok();
-        let (load, file) = match () {
+        match () {
             () if self.is_masked(unit) => ("masked", "masked"),
             () if !there => ("not-found", ""),
             () if enabled => ("loaded", "enabled"),
             () => ("loaded", "disabled"),
-        };
-        let run = state.active.get(unit);
+        }
+    }
+
+    fn begins(&self, state: &mut State, unit: &str) -> Result<()> {
+        state.starts += 1;
+        state.active.insert(unit.to_owned());
+        let link = self.at(&format!("/run/systemd/units/invocation:{unit}"));
+        fs::create_dir_all(link.parent().unwrap())?;
+        let _ = fs::remove_file(&link);
+        symlink(state.starts.to_string(), link)?;
+        Ok(())
+    }
+
+    fn show(&self, state: &State, unit: &str) -> String {
+        let (load, file) = self.states(unit);
+        let run = state.active.contains(unit);
         format!(
-            "LoadState={load}\nActiveState={}\nUnitFileState={file}\nNRestarts=0\nInvocationID={}\n",
-            if run.is_some() { "active" } else { "inactive" },
-            run.copied().unwrap_or_default()
+            "LoadState={load}\nActiveState={}\nUnitFileState={file}\n",
+            if run { "active" } else { "inactive" },
         )
     }
 
@@ -128,25 +144,29 @@ impl Fake {
                     state.shown.push((*unit).to_owned());
                     said.push(self.show(state, unit));
                 }
-                "list-units" if state.active.contains_key(*unit) => {
-                    said.push(format!("{unit} loaded active running It runs"));
+                "list-units" if state.active.contains(*unit) => {
+                    let (load, _) = self.states(unit);
+                    said.push(format!("{unit} {load} active running It runs"));
+                }
+                "is-enabled" => {
+                    let (_, file) = self.states(unit);
+                    failed |= file != "enabled";
+                    said.push(file.to_owned());
                 }
                 "list-units" => {}
                 "start" | "restart" if self.is_masked(unit) => failed = true,
-                "start" if state.active.contains_key(*unit) => {}
+                "start" if state.active.contains(*unit) => {}
                 "start" | "restart" => {
-                    state.starts += 1;
-                    let number = state.starts;
                     state.active.remove(*unit);
                     let broken = state.broken_settings.as_deref();
                     if *unit != BROKER || !self.holds(MOSQUITTO_CONF_PATH, broken) {
-                        state.active.insert((*unit).to_owned(), number);
+                        self.begins(state, unit)?;
                     }
                 }
-                "reload" => failed |= !state.active.contains_key(*unit),
+                "reload" => failed |= !state.active.contains(*unit),
                 "stop" if unit.ends_with(".timer") => state.timer = false,
                 "stop" => drop(state.active.remove(*unit)),
-                "reset-failed" => failed |= !state.active.contains_key(*unit),
+                "reset-failed" => failed |= !state.active.contains(*unit),
                 "is-active" => failed |= !state.timer,
                 "mask" => {
                     symlink("/dev/null", self.at(&format!("{UNITS}/{unit}")))?;
@@ -222,7 +242,14 @@ fn answer(success: bool, stdout: &str) -> Answer {
 impl System for Fake {
     fn run(&self, call: &Call<'_>) -> Result<Answer> {
         let words = call.to_string();
-        let reads = ["show", "is-active", "list", "list-units", "-c"];
+        let reads = [
+            "show",
+            "is-active",
+            "is-enabled",
+            "list",
+            "list-units",
+            "-c",
+        ];
         let reads = reads.iter().any(|word| call.arguments.contains(word));
         let changes = !reads && !call.program.starts_with("dpkg");
         let mut state = self.alive(changes)?;
@@ -271,6 +298,10 @@ impl System for Fake {
     }
 
     fn pause(&self, time: Duration) {
-        self.state().clock += time;
+        let mut state = self.state();
+        state.clock += time;
+        if let Some(unit) = state.flaps.clone() {
+            self.begins(&mut state, &unit).unwrap();
+        }
     }
 }

@@ -17,8 +17,8 @@ use crate::verify;
 /// A broker with hundreds of accounts on a slow processor needs some of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 const ONE_LOOK: Duration = Duration::from_millis(500);
-/// A unit that ends at once is started afresh after two seconds, which is seen by looking for longer
-/// than that: at two moments or at many, since each start has a name of its own.
+/// A unit that ends at once is started afresh after two seconds, which is seen at two moments that are
+/// further apart, since each start has a name of its own.
 const STEADY: Duration = Duration::from_millis(2500);
 
 /// How it was before the change.
@@ -56,11 +56,15 @@ pub(crate) fn after(host: &Host, manifest: &Manifest, before: &Baseline) -> Heal
         .map(|unit| unit.name.as_str())
         .collect();
     loop {
-        let (steady, mut faults) = steady(host, &names, end);
+        let first = running(host, &names, end);
+        let since = host.system().now();
         let report = verify::report(host);
-        faults.extend(blamed(before, &report));
-        // While we asked the broker, somebody may have fallen over.
-        faults.extend(moved(&names, &steady, &look(host, &names)));
+        let asked_for = host.system().now().saturating_sub(since);
+        host.system().pause(STEADY.saturating_sub(asked_for));
+        let last = look(host, &names);
+        let mut faults = blamed(before, &report);
+        faults.extend(idle(&names, &last));
+        faults.extend(moved(&names, &first, &last));
         if faults.is_empty() || host.system().now() > end {
             faults.sort();
             faults.dedup();
@@ -70,55 +74,50 @@ pub(crate) fn after(host: &Host, manifest: &Manifest, before: &Baseline) -> Heal
     }
 }
 
-/// Waits until all units run and nobody is started afresh any more, and says who is not steady
-/// when patience is over.
-fn steady(host: &Host, names: &[&str], end: Duration) -> (Vec<Unit>, Vec<String>) {
-    let mut last = look(host, names);
-    let mut since = host.system().now();
-    let mut looked_at = since;
+/// Units at one moment.
+struct Moment {
+    units: Vec<Unit>,
+    starts: Vec<String>,
+}
+
+/// Waits until all units run, or patience is over.
+fn running(host: &Host, names: &[&str], end: Duration) -> Moment {
     loop {
-        let mut faults = idle(names, &last);
-        let long_enough = looked_at.saturating_sub(since) >= STEADY;
-        if (long_enough && faults.is_empty()) || names.is_empty() {
-            return (last, faults);
+        let now = look(host, names);
+        if idle(names, &now).is_empty() || host.system().now() > end {
+            return now;
         }
         host.system().pause(ONE_LOOK);
-        looked_at = host.system().now();
-        let now = look(host, names);
-        let moved = moved(names, &last, &now);
-        if !moved.is_empty() || !faults.is_empty() {
-            since = host.system().now();
-        }
-        if host.system().now() > end {
-            faults.extend(moved);
-            return (now, faults);
-        }
-        last = now;
     }
 }
 
-fn look(host: &Host, names: &[&str]) -> Vec<Unit> {
-    if !host.has_systemd() {
-        return vec![Unit::default(); names.len()];
+fn look(host: &Host, names: &[&str]) -> Moment {
+    // Before the units: one that falls over in between counts.
+    let starts = units::starts(host, names);
+    let units = if host.has_systemd() {
+        units::look(host, names).ok()
+    } else {
+        None
+    };
+    Moment {
+        starts,
+        // Nothing is worse than not knowing: an empty answer counts as not running.
+        units: units.unwrap_or_else(|| vec![Unit::default(); names.len()]),
     }
-    // Nothing is worse than not knowing: an empty answer counts as not running.
-    units::show(host, names, &[]).unwrap_or_else(|_| vec![Unit::default(); names.len()])
 }
 
-fn idle(names: &[&str], units: &[Unit]) -> Vec<String> {
-    let pairs = names.iter().zip(units);
+fn idle(names: &[&str], now: &Moment) -> Vec<String> {
+    let pairs = names.iter().zip(&now.units);
     pairs
         .filter(|(_, unit)| !unit.is_active())
         .map(|(name, unit)| format!("unit {name}: is {}, shall run", unit.active))
         .collect()
 }
 
-fn moved(names: &[&str], before: &[Unit], now: &[Unit]) -> Vec<String> {
-    let pairs = names.iter().zip(before.iter().zip(now));
+fn moved(names: &[&str], first: &Moment, last: &Moment) -> Vec<String> {
+    let pairs = names.iter().zip(first.starts.iter().zip(&last.starts));
     pairs
-        .filter(|(_, (before, now))| {
-            before.restarts != now.restarts || before.invocation != now.invocation
-        })
+        .filter(|(_, (first, last))| first != last)
         .map(|(name, _)| format!("unit {name}: does not keep running"))
         .collect()
 }
@@ -156,7 +155,7 @@ mod tests {
     use site::daemon::{REPORT_PATH, Report};
 
     use crate::daemon::shown::now_s;
-    use crate::fake::{Machine, journaling};
+    use crate::fake::{BROKER, Machine, journaling, two};
     use crate::transaction;
 
     /// What the daemon says from now on.
@@ -188,6 +187,16 @@ mod tests {
         says(&machine, true);
         let waits = machine.apply(&journaling("two"), "two", Some(60)).unwrap();
         assert_eq!(waits.state, State::Waiting);
+    }
+
+    #[test]
+    fn a_unit_that_is_started_afresh_all_the_time_takes_the_change_back() {
+        let machine = Machine::with_one();
+        machine.fake.state().flaps = Some(BROKER.to_owned());
+        let back = machine.apply(&two(), "two", Some(60)).unwrap();
+        assert_eq!(back.state, State::Back);
+        let reason = "unit mosquitto.service: does not keep running";
+        assert_eq!(back.reason, reason);
     }
 
     #[test]

@@ -112,7 +112,7 @@ fn unit_states(host: &Host) -> Vec<(String, String)> {
         .iter()
         .map(|unit| unit.name.as_str())
         .collect();
-    let found = units::look(host, &names, &[]).unwrap_or_default();
+    let found = units::look(host, &names).unwrap_or_default();
     let pairs = names.iter().zip(found);
     pairs
         .map(|(name, unit)| ((*name).to_owned(), unit.active))

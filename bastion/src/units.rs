@@ -10,7 +10,7 @@ use site::answer::{UnitAction, UnitChange};
 use site::manifest::{Manifest, UnitEntry, UnitState};
 use tracing::info;
 
-pub(crate) use look::{Unit, look, show};
+pub(crate) use look::{Unit, look, show, starts};
 
 use crate::host::Host;
 use look::masks;
@@ -40,7 +40,7 @@ pub(crate) fn plan(
 ) -> Result<Vec<UnitChange>> {
     let mut changes = Vec::new();
     let names: Vec<&str> = new.units.iter().map(|unit| unit.name.as_str()).collect();
-    let found = look(host, &names, &[])?;
+    let found = look(host, &names)?;
     for unit in before.into_iter().flat_map(|before| &before.units) {
         if names.contains(&unit.name.as_str()) {
             continue;
@@ -140,7 +140,7 @@ pub(crate) fn carry_out(
     let mut off = of(&|action| action == UnitAction::Stop);
     off.retain(|name| names(new, name));
     let on = of(&|action| !matches!(action, UnitAction::Stop | UnitAction::Unmask));
-    let found = look(host, &on, &[])?;
+    let found = look(host, &on)?;
     let that = |fits: &dyn Fn(&Unit) -> bool| -> Vec<&str> {
         let each = on.iter().zip(&found).filter(|(_, unit)| fits(unit));
         each.map(|(name, _)| *name).collect()

@@ -159,16 +159,16 @@ fn add_units(host: &Host, manifest: &Manifest, report: &mut Report) {
         .iter()
         .map(|unit| unit.name.as_str())
         .collect();
-    match units::look(host, &names, &sandbox::properties()) {
+    match units::look(host, &names) {
         Err(error) => report.add("units", Err(format!("{error:#}"))),
         Ok(found) => {
             for (entry, unit) in manifest.units.iter().zip(&found) {
                 let finding: Finding = Ok(unit.fault(entry.state));
                 report.add(&format!("unit {}", entry.name), finding);
             }
-            sandbox::add(host, manifest, &found, report);
         }
     }
+    sandbox::add(host, manifest, report);
 }
 
 fn lacking(host: &Host, manifest: &Manifest) -> Finding {

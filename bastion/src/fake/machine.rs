@@ -152,7 +152,9 @@ impl Machine {
                 let remembers = ["history.jsonl", "releases", "transaction-damaged"]
                     .iter()
                     .any(|last| name == format!("/var/lib/shelly-bastion/{last}"));
-                if remembers || name.starts_with("/run/shelly-bastion") && name.ends_with(".lock") {
+                let lock = name.starts_with("/run/shelly-bastion") && name.ends_with(".lock");
+                // Another name for each start.
+                if remembers || lock || name.starts_with("/run/systemd/units") {
                     continue;
                 }
                 let about = fs::symlink_metadata(&path).unwrap();
@@ -178,7 +180,7 @@ impl Machine {
             }
         }
         let state = self.fake.state();
-        found.extend(state.active.keys().map(|unit| format!("runs {unit}")));
+        found.extend(state.active.iter().map(|unit| format!("runs {unit}")));
         found.insert(format!("rules {:?}", state.tables));
         found.insert(format!("timer {}", state.timer));
         found

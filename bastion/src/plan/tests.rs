@@ -93,7 +93,7 @@ fn a_unit_that_no_release_wants_off_may_start_again() {
     let outcome = machine.apply(&folder, "next", WINDOW).unwrap();
     assert_eq!(outcome.state, State::Waiting, "{}", outcome.reason);
     assert!(fs::symlink_metadata(machine.at(&link)).is_err());
-    assert!(!machine.fake.state().active.contains_key(NEEDLESS));
+    assert!(!machine.fake.state().active.contains(NEEDLESS));
     // Not confirmed, it is masked again; confirmed, there is nothing more to do.
     crate::transaction::run(&machine.host, false).unwrap();
     check_same(&machine.snapshot(), &masked, "gone back");

@@ -112,7 +112,7 @@ impl Writer<'_> {
             .iter()
             .map(|unit| unit.name.as_str())
             .collect();
-        let units = units::look(host, &names, &[])?
+        let units = units::look(host, &names)?
             .iter()
             .zip(&change.plan.units)
             .map(|(unit, change)| UnitBefore {

@@ -1,11 +1,11 @@
 //! How units are, asked of systemd.
 //!
 //! Whenever systemd shows a unit it writes down all of its some three hundred properties, which
-//! takes a Pi a tenth of a second each. Most of the units that shall be off are not there at all,
-//! so systemd is asked which of them it has in memory, its folders are looked into for the others,
-//! and only what is left is shown.
+//! takes a Pi a tenth of a second each. So it is asked for a list of those that it has in memory and
+//! for which of them start at boot, its folders are looked into for the others, and only what is
+//! left is shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -16,13 +16,10 @@ use site::manifest::UnitState;
 use super::UNITS_FOLDER;
 use crate::host::Host;
 
-const PROPERTIES: [&str; 5] = [
-    "LoadState",
-    "ActiveState",
-    "UnitFileState",
-    "NRestarts",
-    "InvocationID",
-];
+const PROPERTIES: [&str; 3] = ["LoadState", "ActiveState", "UnitFileState"];
+/// Where systemd leaves a link for each unit that has started something, to a name that is another
+/// one for each start. For programs without a bus, so it is asked of nobody.
+const STARTS: &str = "/run/systemd/units/invocation:";
 
 /// Where systemd looks for a unit that it does not have in memory, the first one wins: see
 /// systemd.unit(5), "System Unit Search Path".
@@ -51,10 +48,6 @@ pub(crate) struct Unit {
     pub(crate) active: String,
     /// `enabled`, `disabled`, `static`, `masked`, …; empty when there is no file.
     pub(crate) file: String,
-    /// How often it was started afresh because it had ended.
-    pub(crate) restarts: String,
-    /// Changes with each start.
-    pub(crate) invocation: String,
     /// What else was asked for, as systemd writes it.
     pub(crate) properties: BTreeMap<String, String>,
 }
@@ -119,31 +112,49 @@ impl Unit {
     }
 }
 
-/// How units are, in the order of the names. `more` names properties that are asked for as well, of
-/// units that systemd has to be asked of.
+/// How units are, in the order of the names.
 ///
 /// # Errors
 /// When systemd does not answer for each.
-pub(crate) fn look(host: &Host, names: &[&str], more: &[&str]) -> Result<Vec<Unit>> {
+pub(crate) fn look(host: &Host, names: &[&str]) -> Result<Vec<Unit>> {
     let in_memory = in_memory(host, names)?;
-    let at_rest: Vec<Option<Unit>> = names
+    let mut known: BTreeMap<&str, Unit> = names
         .iter()
-        .map(|name| match in_memory.contains(*name) {
-            true => None,
-            false => at_rest(host, name),
+        .filter_map(|name| match in_memory.get(*name) {
+            None => Some((*name, at_rest(host, name)?)),
+            Some(unit) if unit.load == "not-found" => Some((*name, unit.clone())),
+            Some(_) => None,
         })
         .collect();
-    let asked = names.iter().zip(&at_rest);
-    let asked: Vec<&str> = asked
-        .filter(|(_, at_rest)| at_rest.is_none())
-        .map(|(name, _)| *name)
-        .collect();
-    let mut shown = show(host, &asked, more)?.into_iter();
-    let found = at_rest
-        .into_iter()
-        .map(|unit| unit.or_else(|| shown.next()));
+    let listed = names.iter().filter_map(|name| {
+        let unit = in_memory.get(*name)?;
+        matches!(unit.load.as_str(), "loaded" | "masked").then_some((*name, unit))
+    });
+    let listed: Vec<(&str, &Unit)> = listed.collect();
+    let of_listed: Vec<&str> = listed.iter().map(|(name, _)| *name).collect();
+    for ((name, unit), file) in listed.into_iter().zip(at_boot(host, &of_listed)?) {
+        let unit = unit.clone();
+        known.insert(name, Unit { file, ..unit });
+    }
+    let left = names.iter().filter(|name| !known.contains_key(**name));
+    let left: Vec<&str> = left.copied().collect();
+    known.extend(left.iter().copied().zip(show(host, &left, &[])?));
+    let found = names.iter().map(|name| known.get(name).cloned());
     let found: Option<Vec<Unit>> = found.collect();
-    found.context("systemctl show does not answer for each unit")
+    found.context("systemd does not answer for each unit")
+}
+
+/// Another text for each start of a unit, in the order of the names; empty for one that has started
+/// nothing.
+pub(crate) fn starts(host: &Host, names: &[&str]) -> Vec<String> {
+    let each = names.iter().map(|name| {
+        let start = fs::read_link(host.path(&format!("{STARTS}{name}")));
+        start.map_or_else(
+            |_| String::new(),
+            |path| path.to_string_lossy().into_owned(),
+        )
+    });
+    each.collect()
 }
 
 /// How units are, in the order of the names, asked of systemd at once. For units that are there.
@@ -168,15 +179,42 @@ pub(crate) fn show(host: &Host, names: &[&str], more: &[&str]) -> Result<Vec<Uni
     Ok(found)
 }
 
-/// Those of the units that systemd has in memory: it runs them, others name them, or both.
-fn in_memory(host: &Host, names: &[&str]) -> Result<BTreeSet<String>> {
+/// Those of the units that systemd has in memory: it runs them, others name them, or both. Whether
+/// they start at boot is not among what it lists.
+fn in_memory(host: &Host, names: &[&str]) -> Result<BTreeMap<String, Unit>> {
     if names.is_empty() {
-        return Ok(BTreeSet::new());
+        return Ok(BTreeMap::new());
     }
     let words = ["list-units", "--all", "--full", "--plain", "--no-legend"];
     let said = host.run("systemctl", &[&words[..], &["--"], names].concat())?;
-    let first = |line: &str| line.split_whitespace().next().map(str::to_owned);
-    Ok(said.lines().filter_map(first).collect())
+    let lines = said.lines().filter_map(|line| {
+        // Some versions mark a failed one with a dot in front.
+        let mut words = line.split_whitespace().filter(|word| word.is_ascii());
+        let (name, load, active) = (words.next()?, words.next()?, words.next()?);
+        let unit = Unit {
+            load: load.to_owned(),
+            active: active.to_owned(),
+            ..Unit::default()
+        };
+        Some((name.to_owned(), unit))
+    });
+    Ok(lines.collect())
+}
+
+/// Whether units start at boot, in systemd's words and in the order of the names; nothing at all
+/// when it does not answer for each of them.
+fn at_boot(host: &Host, names: &[&str]) -> Result<Vec<String>> {
+    if names.is_empty() {
+        return Ok(vec![]);
+    }
+    // It fails when one of them does not, and answers for all.
+    let said = host.ask("systemctl", &[&["is-enabled", "--"], names].concat())?;
+    let words: Vec<String> = said.stdout.lines().map(str::to_owned).collect();
+    Ok(if words.len() == names.len() {
+        words
+    } else {
+        vec![]
+    })
 }
 
 /// A unit that is not in memory, and for which there is no file, or a mask: what systemd would find
@@ -215,8 +253,6 @@ fn parse(said: &str) -> Vec<Unit> {
                     "LoadState" => &mut unit.load,
                     "ActiveState" => &mut unit.active,
                     "UnitFileState" => &mut unit.file,
-                    "NRestarts" => &mut unit.restarts,
-                    "InvocationID" => &mut unit.invocation,
                     _ => unit.properties.entry(key.to_owned()).or_default(),
                 };
                 value.clone_into(field);
@@ -233,16 +269,12 @@ mod tests {
 
     #[test]
     fn what_systemctl_shows_is_read_in_any_order() {
-        let said = "NRestarts=3\nInvocationID=abc\nLoadState=loaded\nActiveState=active\n\
+        let said = "LoadState=loaded\nActiveState=active\n\
                     UnitFileState=enabled\nUser=x=y\n\nLoadState=not-found\nActiveState=inactive\n\
-                    UnitFileState=\nInvocationID=\n";
+                    UnitFileState=\n";
         let [first, second] = &parse(said)[..] else {
             panic!("two units were shown")
         };
-        assert_eq!(
-            (first.restarts.as_str(), first.invocation.as_str()),
-            ("3", "abc")
-        );
         assert!(first.is_active());
         assert_eq!(first.properties.get("User").unwrap(), "x=y");
         assert_eq!(second, &Unit::at_rest("not-found", ""));
@@ -263,7 +295,7 @@ mod tests {
             NEEDLESS,
         ];
         let states = |names: &[&str]| -> Vec<(String, String)> {
-            let found = look(host, names, &[]).unwrap();
+            let found = look(host, names).unwrap();
             found
                 .into_iter()
                 .map(|unit| (unit.load, unit.active))
@@ -283,15 +315,14 @@ mod tests {
         assert_eq!(states(&names), expected);
         let asked = machine.fake.state().shown.clone();
         let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
-        assert_eq!(asked[..3], [BROKER, "asleep.service", NEEDLESS]);
-        assert_eq!(asked.len(), 6, "{asked:?}");
+        assert_eq!(asked, ["asleep.service", "asleep.service"]);
     }
 
     #[test]
     fn a_masked_unit_that_still_runs_is_asked_of_systemd() {
         let machine = Machine::new();
         machine.host.run("systemctl", &["mask", NEEDLESS]).unwrap();
-        let found = look(&machine.host, &[NEEDLESS], &[]).unwrap();
+        let found = look(&machine.host, &[NEEDLESS]).unwrap();
         assert!(found[0].is_masked() && found[0].is_active() && !found[0].is_off());
     }
 }

@@ -13,7 +13,7 @@ use site::manifest::{Manifest, UnitState};
 
 use super::Finding;
 use crate::host::{Host, read_text};
-use crate::units::{UNITS_FOLDER, Unit};
+use crate::units::{self, UNITS_FOLDER};
 
 /// Settings that shut a program in. What our files do not mention is not compared, but for those
 /// that would open something: see [`OPENING`].
@@ -54,21 +54,26 @@ const CAPABILITIES: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb
 
 type Settings = BTreeMap<String, String>;
 
-/// What has to be asked of each unit.
-pub(super) fn properties() -> Vec<&'static str> {
-    [&CLOSING[..], &OPENING, &ABOUT].concat()
-}
-
-/// Adds a check for each unit that our files shut in. `found` is how the manifest's units are.
-pub(super) fn add(host: &Host, manifest: &Manifest, found: &[Unit], report: &mut Report) {
-    let pairs = manifest.units.iter().zip(found);
-    for (entry, unit) in pairs.filter(|(entry, _)| entry.state == UnitState::Running) {
+/// Adds a check for each unit that our files shut in.
+pub(super) fn add(host: &Host, manifest: &Manifest, report: &mut Report) {
+    let subject = |name: &str| format!("sandbox of {name}");
+    let units = manifest.units.iter();
+    let mut shut_in = Vec::new();
+    for entry in units.filter(|entry| entry.state == UnitState::Running) {
         let name = entry.name.as_str();
-        let subject = format!("sandbox of {name}");
         match wanted(host, manifest, name) {
-            Err(error) => report.add(&subject, Err(format!("{error:#}"))),
+            Err(error) => report.add(&subject(name), Err(format!("{error:#}"))),
             Ok(wanted) if !wanted.contains_key(MARK) => {}
-            Ok(wanted) => report.add(&subject, check(host, name, &unit.properties, &wanted)),
+            Ok(wanted) => shut_in.push((name, wanted)),
+        }
+    }
+    let names: Vec<&str> = shut_in.iter().map(|(name, _)| *name).collect();
+    match units::show(host, &names, &[&CLOSING[..], &OPENING, &ABOUT].concat()) {
+        Err(error) => report.add("sandboxes", Err(format!("{error:#}"))),
+        Ok(found) => {
+            for ((name, wanted), unit) in shut_in.iter().zip(&found) {
+                report.add(&subject(name), check(host, name, &unit.properties, wanted));
+            }
         }
     }
 }
