@@ -10,6 +10,7 @@ hold FILE PORT FIRST LAST ADDRESS ...
 accept PORT          takes connections and says nothing
 """
 
+import errno
 import fcntl
 import random
 import socket
@@ -67,11 +68,28 @@ def told(file):
         return ""
 
 
+def bound(family, sources):
+    """A socket with one of the source ports that nobody has."""
+    for source in sources:
+        s = socket.socket(family)
+        try:
+            s.bind(("", source))
+            return s
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            s.close()
+    sys.exit("all source ports are taken")
+
+
 def hold(file, port, first, last, *targets):
-    sources = random.sample(range(int(first), int(last) + 1), len(targets))
+    sources = list(range(int(first), int(last) + 1))
+    random.shuffle(sources)
     connections, done = {}, told(file)
-    for address, source in zip(targets, sources):
-        s = connections[address] = socket.create_connection((address, int(port)), 4, ("", source))
+    for address in targets:
+        s = connections[address] = bound(socket.AF_INET6 if ":" in address else socket.AF_INET, sources)
+        s.settimeout(4)
+        s.connect((address, int(port)))
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     print("connected", flush=True)
     while True:
