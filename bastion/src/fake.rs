@@ -148,11 +148,6 @@ impl Fake {
                     let (load, _) = self.states(unit);
                     said.push(format!("{unit} {load} active running It runs"));
                 }
-                "is-enabled" => {
-                    let (_, file) = self.states(unit);
-                    failed |= file != "enabled";
-                    said.push(file.to_owned());
-                }
                 "list-units" => {}
                 "start" | "restart" if self.is_masked(unit) => failed = true,
                 "start" if state.active.contains(*unit) => {}
@@ -212,7 +207,6 @@ impl Fake {
                 let objects = state.tables.get(*name).unwrap();
                 answer(true, &json!({"nftables": objects}).to_string())
             }
-            ["delete", "table", "inet", name] => answer(state.tables.remove(*name).is_some(), ""),
             other => panic!("nft {other:?} is not played"),
         }
     }

@@ -11,6 +11,7 @@
 //! nft and can then be compared to the letter. Other tables are never touched.
 
 mod compare;
+mod listing;
 mod run;
 mod tables;
 
@@ -25,12 +26,14 @@ use crate::host::Host;
 use crate::system::Call;
 
 pub use compare::{ChainState, compare};
+pub(crate) use listing::list;
 pub use run::run;
 pub(crate) use tables::{EARLY, EGRESS, OURS, Table, WHOLE, makes};
 
 pub(crate) use compare::objects;
 use compare::{chains, compare_sets, flags};
-use tables::{REFERENCE, Transaction};
+use listing::{Tables, listed_device};
+use tables::Transaction;
 
 /// Makes sure that a ruleset speaks of nothing but our own tables, asks the kernel whether it
 /// would take it, and changes nothing.
@@ -42,7 +45,7 @@ pub fn check(host: &Host, ruleset: &Value) -> Result<()> {
     let transaction = Transaction {
         mark: RENDERED_MARK,
         with_egress: device_is_there(host, ruleset),
-        egress_is_there: list(host, EGRESS)?.is_some(),
+        egress_is_there: Tables::of(host)?.have(EGRESS),
     };
     let commands = transaction.of(ruleset)?;
     nft(host, &["-c", "-j", "-f", "-"], Some(&commands))
@@ -63,7 +66,7 @@ pub fn load(host: &Host, ruleset: &Value) -> Result<()> {
     let mut transaction = Transaction {
         mark: draw_mark()?,
         with_egress: device_is_there(host, ruleset),
-        egress_is_there: list(host, EGRESS)?.is_some(),
+        egress_is_there: Tables::of(host)?.have(EGRESS),
     };
     if transaction.with_egress {
         match change(host, &transaction.of(ruleset)?) {
@@ -117,77 +120,85 @@ fn device_is_there(host: &Host, ruleset: &Value) -> bool {
 /// # Errors
 /// When nft cannot be run or does not answer in the expected form.
 pub fn differences(host: &Host, ruleset: &Value) -> Result<Vec<String>> {
-    let Some(loaded) = list(host, WHOLE)? else {
+    let there = Tables::of(host)?;
+    if !there.have(WHOLE) {
         return Ok(vec![format!("table inet {} is not loaded", WHOLE.name)]);
-    };
+    }
+    let loaded = listing::listing(host, WHOLE)?;
     let mark = tables::mark(&loaded).unwrap_or(RENDERED_MARK);
-    let mut found = of_table(host, ruleset, WHOLE, &loaded, mark)?;
+    let mut found = Vec::new();
     if mark == RENDERED_MARK && tables::marks(ruleset) {
         found.push(
             "the mark of what the policy passes is the rendered one, and no secret".to_owned(),
         );
     }
-    if list(host, EARLY)?.is_some() {
+    if there.have(EARLY) {
         found.push(format!(
             "table inet {} is loaded beside it, and refuses more than the policy",
             EARLY.name
         ));
     }
-    let device = tables::device(ruleset);
-    match (device, list(host, EGRESS)?) {
-        (None, None) => {}
-        (None, Some(_)) => found.push(format!("table netdev {} is not ours", EGRESS.name)),
+    let mut both = vec![(WHOLE, loaded)];
+    match (tables::device(ruleset), there.have(EGRESS)) {
+        (None, false) => {}
+        (None, true) => found.push(format!("table netdev {} is not ours", EGRESS.name)),
         // Where there is no device, nothing leaves by it.
         (Some(_), _) if !device_is_there(host, ruleset) => {}
-        (Some(device), None) => found.push(format!(
+        (Some(device), false) => found.push(format!(
             "table netdev {} of {device} is not loaded",
             EGRESS.name
         )),
-        (Some(device), Some(loaded)) => {
-            found.extend(of_table(host, ruleset, EGRESS, &loaded, mark)?);
+        (Some(device), true) => {
+            both.push((EGRESS, listing::listing(host, EGRESS)?));
             if listed_device(host)?.as_deref() != Some(device.as_str()) {
                 found.push(format!("chain egress holds another device than {device}"));
             }
         }
     }
-    Ok(found)
+    let mut differ = of_tables(host, ruleset, &both, mark)?;
+    differ.append(&mut found);
+    Ok(differ)
 }
 
-fn of_table(
+/// Differences of tables as they are listed. Each start of nft costs a small machine a tenth of a
+/// second, so all references come and go in one transaction.
+fn of_tables(
     host: &Host,
     ruleset: &Value,
-    table: Table,
-    loaded: &Value,
+    loaded: &[(Table, Value)],
     mark: u32,
 ) -> Result<Vec<String>> {
-    change(host, &tables::reference(ruleset, table, mark)?)?;
-    let aim = Table {
-        name: REFERENCE,
-        ..table
-    };
-    let reference = list(host, aim);
-    remove(host, aim)?;
-    let reference = reference?.context("nft does not show the reference table")?;
-    let mut expected = chains(&reference);
-    for chain in &mut expected {
-        chain.hooked = tables::rendered_hooks(ruleset, table, &chain.name);
+    let tables: Vec<Table> = loaded.iter().map(|(table, _)| *table).collect();
+    change(host, &tables::references(ruleset, &tables, mark)?)?;
+    let references = tables.iter().map(|table| table.reference());
+    let listed: Result<Vec<Value>> = references
+        .clone()
+        .map(|reference| listing::listing(host, reference))
+        .collect();
+    let away: Vec<Value> = references.flat_map(Table::removal).collect();
+    change(host, &json!({"nftables": away})).context("removing what was compared with")?;
+    let mut found = Vec::new();
+    for ((table, loaded), reference) in loaded.iter().zip(&listed?) {
+        let mut expected = chains(reference);
+        for chain in &mut expected {
+            chain.hooked = tables::rendered_hooks(ruleset, *table, &chain.name);
+        }
+        found.extend(compare(&expected, &chains(loaded)));
+        found.extend(compare_sets(reference, loaded));
+        found.extend(flags(loaded));
     }
-    let mut found = compare(&expected, &chains(loaded));
-    found.extend(compare_sets(&reference, loaded));
-    found.extend(flags(loaded));
     Ok(found)
 }
 
-fn listed_device(host: &Host) -> Result<Option<String>> {
-    let words = nft(host, &["list", "table", EGRESS.family, EGRESS.name], None)
-        .context("listing the device's table")?;
-    Ok(tables::device_in_words(&words).map(ToOwned::to_owned))
-}
-
-fn remove(host: &Host, table: Table) -> Result<()> {
-    nft(host, &["delete", "table", table.family, table.name], None)
-        .map(drop)
-        .with_context(|| format!("removing table {}", table.name))
+/// Takes away those of the tables that are there.
+fn remove(host: &Host, tables: &[Table]) -> Result<()> {
+    let there = Tables::of(host)?;
+    let there = tables.iter().filter(|table| there.have(**table));
+    let commands: Vec<Value> = there.flat_map(|table| table.removal()).collect();
+    if commands.is_empty() {
+        return Ok(());
+    }
+    change(host, &json!({"nftables": commands}))
 }
 
 /// Removes the references that a run left which was ended while it compared. They filter nothing.
@@ -195,16 +206,7 @@ fn remove(host: &Host, table: Table) -> Result<()> {
 /// # Errors
 /// When nft cannot be run.
 pub(crate) fn remove_reference(host: &Host) -> Result<()> {
-    for table in [WHOLE, EGRESS] {
-        let reference = Table {
-            name: REFERENCE,
-            ..table
-        };
-        if list(host, reference)?.is_some() {
-            remove(host, reference)?;
-        }
-    }
-    Ok(())
+    remove(host, &[WHOLE.reference(), EGRESS.reference()])
 }
 
 /// A ruleset that brings our tables back as they are now; none when none is loaded.
@@ -212,16 +214,16 @@ pub(crate) fn remove_reference(host: &Host) -> Result<()> {
 /// # Errors
 /// When nft cannot be run, or would not take the commands.
 pub fn restorable(host: &Host) -> Result<Option<Value>> {
+    let there = Tables::of(host)?;
     let mut commands = Vec::new();
-    for table in OURS {
-        if let Some(listing) = list(host, table)? {
-            let device = if table == EGRESS {
-                listed_device(host)?
-            } else {
-                None
-            };
-            commands.extend(tables::restoring(&listing, device.as_deref()));
-        }
+    for table in OURS.into_iter().filter(|table| there.have(*table)) {
+        let device = if table == EGRESS {
+            listed_device(host)?
+        } else {
+            None
+        };
+        let listing = listing::listing(host, table)?;
+        commands.extend(tables::restoring(&listing, device.as_deref()));
     }
     if commands.is_empty() {
         return Ok(None);
@@ -236,7 +238,7 @@ pub fn restorable(host: &Host) -> Result<Option<Value>> {
 /// # Errors
 /// When nft cannot be run.
 pub fn is_loaded(host: &Host) -> Result<bool> {
-    list(host, WHOLE).map(|listing| listing.is_some())
+    Ok(Tables::of(host)?.have(WHOLE))
 }
 
 /// The table that says who is let in, the whole one or the early one, as nft lists it; none when
@@ -245,12 +247,11 @@ pub fn is_loaded(host: &Host) -> Result<bool> {
 /// # Errors
 /// When nft cannot be run.
 pub(crate) fn in_force(host: &Host) -> Result<Option<(Table, Value)>> {
-    for table in [WHOLE, EARLY] {
-        if let Some(listing) = list(host, table)? {
-            return Ok(Some((table, listing)));
-        }
-    }
-    Ok(None)
+    let there = Tables::of(host)?;
+    let table = [WHOLE, EARLY].into_iter().find(|table| there.have(*table));
+    table
+        .map(|table| Ok((table, listing::listing(host, table)?)))
+        .transpose()
 }
 
 /// Takes our tables away, as far as they are there: nothing of ours filters any more.
@@ -259,16 +260,7 @@ pub(crate) fn in_force(host: &Host) -> Result<Option<(Table, Value)>> {
 /// When nft refuses it or cannot be run.
 pub fn unload(host: &Host) -> Result<()> {
     let _alone = host.lock_firewall()?;
-    let mut commands = Vec::new();
-    for table in OURS {
-        if list(host, table)?.is_some() {
-            commands.extend(table.removal());
-        }
-    }
-    if commands.is_empty() {
-        return Ok(());
-    }
-    change(host, &json!({"nftables": commands}))
+    remove(host, &OURS)
 }
 
 /// The users that a ruleset names. nft takes no ruleset with a user that the machine does not know.
@@ -296,32 +288,6 @@ pub fn users(ruleset: &Value) -> BTreeSet<String> {
         }
     }
     found
-}
-
-/// A table as nft lists it; none when there is none.
-pub(crate) fn list(host: &Host, table: Table) -> Result<Option<Value>> {
-    let tables = nft(host, &["-j", "list", "tables"], None).context("listing nftables' tables")?;
-    let tables: Value =
-        serde_json::from_str(&tables).context("reading nftables' list of tables")?;
-    let there = objects(&tables).any(|object| {
-        let object = object.get("table");
-        let is = |key: &str, value: &str| {
-            object.and_then(|table| table.get(key)?.as_str()) == Some(value)
-        };
-        is("family", table.family) && is("name", table.name)
-    });
-    if !there {
-        return Ok(None);
-    }
-    let listing = nft(
-        host,
-        &["-j", "list", "table", table.family, table.name],
-        None,
-    )
-    .with_context(|| format!("listing table {}", table.name))?;
-    serde_json::from_str(&listing)
-        .map(Some)
-        .with_context(|| format!("reading nftables' listing of {}", table.name))
 }
 
 fn nft(host: &Host, arguments: &[&str], input: Option<&Value>) -> Result<String> {

@@ -8,7 +8,7 @@ use site::manifest::{EARLY_TABLE, EGRESS_TABLE, RENDERED_MARK, TABLE};
 use super::compare;
 
 /// A table that only serves for comparing: it sees no packet.
-pub(super) const REFERENCE: &str = "shelly_bastion_reference";
+const REFERENCE: &str = "shelly_bastion_reference";
 /// What makes a chain see packets.
 const HOOKS: [&str; 5] = ["type", "hook", "prio", "policy", "dev"];
 
@@ -47,7 +47,8 @@ impl Table {
         [self.command("add"), self.command("delete")]
     }
 
-    fn reference(self) -> Table {
+    /// The same with the name of what is only compared with.
+    pub(super) fn reference(self) -> Table {
         Table {
             name: REFERENCE,
             ..self
@@ -153,19 +154,22 @@ pub(super) fn egress_alone(ruleset: &Value, mark: u32) -> Result<Value> {
     Ok(json!({"nftables": all}))
 }
 
-/// One table of a ruleset, aimed at one that sees no packet.
-pub(super) fn reference(ruleset: &Value, table: Table, mark: u32) -> Result<Value> {
-    let aim = table.reference();
-    let mut all = aim.removal().to_vec();
-    all.push(aim.command("add"));
+/// Tables of a ruleset, each aimed at one that sees no packet.
+pub(super) fn references(ruleset: &Value, tables: &[Table], mark: u32) -> Result<Value> {
     let parsed = commands(ruleset)?;
-    let parts = parsed.iter().filter(|command| command.table == table);
-    for (kind, mut object) in parts.filter_map(|part| part.part(mark)) {
-        object.insert("table".to_owned(), json!(REFERENCE));
-        if kind == "chain" {
-            HOOKS.iter().for_each(|key| drop(object.remove(*key)));
+    let mut all = Vec::new();
+    for table in tables {
+        let aim = table.reference();
+        all.extend(aim.removal());
+        all.push(aim.command("add"));
+        let parts = parsed.iter().filter(|command| command.table == *table);
+        for (kind, mut object) in parts.filter_map(|part| part.part(mark)) {
+            object.insert("table".to_owned(), json!(REFERENCE));
+            if kind == "chain" {
+                HOOKS.iter().for_each(|key| drop(object.remove(*key)));
+            }
+            all.push(added((kind, object)));
         }
-        all.push(added((kind, object)));
     }
     Ok(json!({"nftables": all}))
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::compare::{ChainState, chains, compare, compare_sets, flags, hooked};
 use super::tables::{
-    EGRESS, Transaction, WHOLE, device_in_words, mark, reference, rendered_hooks, restoring,
+    EGRESS, Transaction, WHOLE, device_in_words, mark, references, rendered_hooks, restoring,
 };
 use super::users;
 use site::manifest::RENDERED_MARK;
@@ -151,7 +151,7 @@ fn rendered() -> Value {
 /// The reference is loaded into a kernel that is at work: it must never see a packet.
 #[test]
 fn the_reference_has_no_hook_and_another_name() {
-    let reference = reference(&rendered(), WHOLE, RENDERED_MARK).unwrap();
+    let reference = references(&rendered(), &[WHOLE], RENDERED_MARK).unwrap();
     let text = reference.to_string();
     assert!(!text.contains("\"shelly_bastion\""), "{text}");
     for key in ["\"hook\"", "\"policy\"", "\"prio\"", "\"type\""] {
@@ -180,13 +180,13 @@ fn commands_for_anything_else_are_refused() {
         (json!("flush"), "does not know"),
         (json!({}), "does not know"),
     ] {
-        let error = reference(&json!({"nftables": [command]}), WHOLE, 1)
+        let error = references(&json!({"nftables": [command]}), &[WHOLE], 1)
             .unwrap_err()
             .to_string();
         assert!(error.contains(says), "{command}: {error}");
     }
     for ruleset in [json!({}), json!([]), json!({"nftables": {}})] {
-        let error = reference(&ruleset, WHOLE, 1).unwrap_err().to_string();
+        let error = references(&ruleset, &[WHOLE], 1).unwrap_err().to_string();
         assert!(error.contains("nftables"), "{error}");
     }
 }
@@ -290,7 +290,7 @@ fn both_halves_get_the_mark_that_was_drawn() {
     let text = transaction.of(&marked()).unwrap().to_string();
     assert_eq!(text.matches("4711").count(), 2, "{text}");
     assert!(!text.contains(&RENDERED_MARK.to_string()), "{text}");
-    let reference = reference(&marked(), EGRESS, 4711).unwrap().to_string();
+    let reference = references(&marked(), &[EGRESS], 4711).unwrap().to_string();
     assert_eq!(reference.matches("4711").count(), 1, "{reference}");
     assert!(!reference.contains("eth0"), "{reference}");
     let listing = json!({"nftables": [{"rule": {"expr": [

@@ -1,14 +1,14 @@
 //! How units are, asked of systemd.
 //!
 //! Whenever systemd shows a unit it writes down all of its some three hundred properties, which
-//! takes a Pi a tenth of a second each. So it is asked for a list of those that it has in memory and
-//! for which of them start at boot, its folders are looked into for the others, and only what is
-//! left is shown.
+//! takes a Pi a tenth of a second each. So it is asked for a list of those that it has in memory, its
+//! folders are looked into for the others and for what starts at boot, and only what is left is
+//! shown.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use site::manifest::UnitState;
@@ -126,15 +126,22 @@ pub(crate) fn look(host: &Host, names: &[&str]) -> Result<Vec<Unit>> {
             Some(_) => None,
         })
         .collect();
-    let listed = names.iter().filter_map(|name| {
-        let unit = in_memory.get(*name)?;
-        matches!(unit.load.as_str(), "loaded" | "masked").then_some((*name, unit))
-    });
-    let listed: Vec<(&str, &Unit)> = listed.collect();
-    let of_listed: Vec<&str> = listed.iter().map(|(name, _)| *name).collect();
-    for ((name, unit), file) in listed.into_iter().zip(at_boot(host, &of_listed)?) {
-        let unit = unit.clone();
-        known.insert(name, Unit { file, ..unit });
+    let at_boot = at_boot(host);
+    for name in names {
+        let (Some(unit), Some(word)) = (in_memory.get(*name), at_boot.get(*name)) else {
+            continue;
+        };
+        let own = host.path(&format!("{UNITS_FOLDER}/{name}"));
+        if unit.load == "loaded" && !masks(&own) {
+            let file = (*word).to_owned();
+            known.insert(
+                name,
+                Unit {
+                    file,
+                    ..unit.clone()
+                },
+            );
+        }
     }
     let left = names.iter().filter(|name| !known.contains_key(**name));
     let left: Vec<&str> = left.copied().collect();
@@ -201,20 +208,27 @@ fn in_memory(host: &Host, names: &[&str]) -> Result<BTreeMap<String, Unit>> {
     Ok(lines.collect())
 }
 
-/// Whether units start at boot, in systemd's words and in the order of the names; nothing at all
-/// when it does not answer for each of them.
-fn at_boot(host: &Host, names: &[&str]) -> Result<Vec<String>> {
-    if names.is_empty() {
-        return Ok(vec![]);
+/// The units that start at boot, with what systemd calls that: those with a link in a folder of what
+/// another one wants. Asked of systemd, this takes longer than showing them.
+fn at_boot(host: &Host) -> BTreeMap<String, &'static str> {
+    let mut found = BTreeMap::new();
+    for (folder, word) in [("/lib/systemd/system", "static"), (UNITS_FOLDER, "enabled")] {
+        for wants in entries(&host.path(folder)) {
+            let name = wants.to_string_lossy();
+            if name.ends_with(".wants") || name.ends_with(".requires") {
+                let units = entries(&wants).into_iter();
+                let names = units.filter_map(|unit| unit.file_name()?.to_str().map(str::to_owned));
+                found.extend(names.map(|name| (name, word)));
+            }
+        }
     }
-    // It fails when one of them does not, and answers for all.
-    let said = host.ask("systemctl", &[&["is-enabled", "--"], names].concat())?;
-    let words: Vec<String> = said.stdout.lines().map(str::to_owned).collect();
-    Ok(if words.len() == names.len() {
-        words
-    } else {
-        vec![]
-    })
+    found
+}
+
+/// What lies in a folder; nothing when it is not there.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// A unit that is not in memory, and for which there is no file, or a mask: what systemd would find
