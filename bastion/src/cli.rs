@@ -48,6 +48,10 @@ pub enum Command {
     Plan {
         /// The folder, with `manifest.json` and `files/`.
         folder: PathBuf,
+        /// When nothing would change, verify as well what is in place, without looking twice. The
+        /// exit code says nothing of what was found.
+        #[arg(long)]
+        verify: bool,
         /// Answer with one JSON document.
         #[arg(long)]
         json: bool,

@@ -59,14 +59,18 @@ fn run(cli: Cli) -> Result<ExitCode> {
         json: how.json,
     };
     match cli.command {
-        Command::Plan { folder, json } => plan::run(&host, &folder, json),
+        Command::Plan {
+            folder,
+            verify,
+            json,
+        } => plan::run(&host, &folder, verify, json),
         Command::Packages { folder } => packages::run(&host, &folder),
         Command::Apply {
             folder,
             how,
             dry_run: true,
             ..
-        } => plan::run(&host, &folder, how.json),
+        } => plan::run(&host, &folder, false, how.json),
         Command::Apply {
             folder,
             release,

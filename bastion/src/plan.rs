@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use site::answer::{self, FileAction, FirewallChange, Plan, UnitAction, UnitChange};
+use site::answer::{self, FileAction, FirewallChange, Plan, Planned, UnitAction, UnitChange};
 use site::flow::Policy;
 use site::manifest::{
     ACL_PATH, FLOWS_PATH, MOSQUITTO_CONF_PATH, Manifest, PASSWD_PATH, RULESET_PATH, TABLE,
@@ -20,7 +20,7 @@ use crate::apply::{applied, outdated};
 use crate::bundle::{Bundle, parse_manifest};
 use crate::cli::UNSETTLED;
 use crate::host::{Host, read_if_present};
-use crate::{firewall, packages, say, service, transaction, units};
+use crate::{firewall, packages, say, service, transaction, units, verify};
 
 /// The broker's unit; where there is no systemd, it is a process of its own.
 pub(crate) const BROKER_UNIT: &str = "mosquitto.service";
@@ -40,22 +40,28 @@ pub(crate) struct Change {
     pub(crate) read_units: bool,
 }
 
-/// Says what applying a folder would change.
+/// Says what applying a folder would change; when nothing would, and `verify` is asked for, also
+/// what holds of what is in place.
 ///
 /// # Errors
 /// When the folder is damaged, or the machine cannot be looked at.
-pub fn run(host: &Host, folder: &Path, json: bool) -> Result<ExitCode> {
+pub fn run(host: &Host, folder: &Path, verify: bool, json: bool) -> Result<ExitCode> {
     let _alone = host.lock()?;
-    let change = Change::of(host, folder)?;
+    let Change { plan, .. } = Change::of(host, folder)?;
+    let nothing = plan.is_empty();
+    let verify = (verify && nothing).then(|| verify::report_when_nothing_would_change(host));
     if json {
-        say::json(&change.plan)?;
+        say::json(&Planned { plan, verify })?;
     } else {
-        say::plan(&change.plan, "would change");
-        if change.plan.is_empty() {
+        say::plan(&plan, "would change");
+        if nothing {
             say::line("nothing would change");
         }
+        if let Some(report) = verify {
+            say::line(report.to_string().trim_end());
+        }
     }
-    Ok(if change.plan.is_empty() {
+    Ok(if nothing {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(UNSETTLED)

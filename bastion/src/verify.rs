@@ -58,6 +58,17 @@ pub fn run(host: &Host, json: bool, tell: bool) -> Result<ExitCode> {
 /// Makes every check and collects one report. The lock must be held.
 #[must_use]
 pub(crate) fn report(host: &Host) -> Report {
+    checked(host, false)
+}
+
+/// The same right after an empty plan, with the lock still held: files, rules, units and packages
+/// were compared for it with what is in place, and are not compared again.
+#[must_use]
+pub(crate) fn report_when_nothing_would_change(host: &Host) -> Report {
+    checked(host, true)
+}
+
+fn checked(host: &Host, compared: bool) -> Report {
     let manifest = applied(host).and_then(|text| {
         parse_manifest(&text.context("no folder was applied to the end; run `bastion apply DIR`")?)
     });
@@ -66,11 +77,12 @@ pub(crate) fn report(host: &Host) -> Report {
         Err(error) => report.add("files", Err(format!("{error:#}"))),
         Ok(manifest) => {
             for entry in &manifest.files {
-                report.add(&format!("file {}", entry.path), file(host, entry));
+                let finding = unless(compared, || file(host, entry));
+                report.add(&format!("file {}", entry.path), finding);
             }
         }
     }
-    report.add("firewall", ruleset(host));
+    report.add("firewall", unless(compared, || ruleset(host)));
     report.add("flows", flows(host));
     foreign::add(host, &mut report);
     let nothing = || "there is no manifest to compare with".to_owned();
@@ -82,8 +94,9 @@ pub(crate) fn report(host: &Host) -> Report {
         }
         Err(_) => report.add("units", Err(nothing())),
         Ok(manifest) => {
-            add_units(host, manifest, &mut report);
-            report.add("packages", lacking(host, manifest));
+            add_units(host, manifest, compared, &mut report);
+            let finding = unless(compared, || lacking(host, manifest));
+            report.add("packages", finding);
         }
     }
     match &manifest {
@@ -106,6 +119,11 @@ pub(crate) fn is_foreign(subject: &str, part: &str) -> bool {
 
 /// What is wrong, or nothing.
 type Finding = Result<Option<String>>;
+
+/// Compares, unless that was done and nothing was found.
+fn unless(compared: bool, compare: impl FnOnce() -> Finding) -> Finding {
+    if compared { Ok(None) } else { compare() }
+}
 
 fn file(host: &Host, entry: &FileEntry) -> Finding {
     let path = host.path(&entry.path);
@@ -153,18 +171,25 @@ fn journal(host: &Host) -> Finding {
 }
 
 /// Whether they run or are off as they shall, and how far those that run are shut in.
-fn add_units(host: &Host, manifest: &Manifest, report: &mut Report) {
+fn add_units(host: &Host, manifest: &Manifest, compared: bool, report: &mut Report) {
     let names: Vec<&str> = manifest
         .units
         .iter()
         .map(|unit| unit.name.as_str())
         .collect();
-    match units::look(host, &names) {
+    let faults: Result<Vec<Option<String>>> = if compared {
+        Ok(vec![None; names.len()])
+    } else {
+        units::look(host, &names).map(|found| {
+            let pairs = manifest.units.iter().zip(&found);
+            pairs.map(|(entry, unit)| unit.fault(entry.state)).collect()
+        })
+    };
+    match faults {
         Err(error) => report.add("units", Err(format!("{error:#}"))),
-        Ok(found) => {
-            for (entry, unit) in manifest.units.iter().zip(&found) {
-                let finding: Finding = Ok(unit.fault(entry.state));
-                report.add(&format!("unit {}", entry.name), finding);
+        Ok(faults) => {
+            for (name, fault) in names.iter().zip(faults) {
+                report.add(&format!("unit {name}"), Ok::<_, String>(fault));
             }
         }
     }

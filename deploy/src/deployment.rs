@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
-use site::answer::{Plan, State};
+use site::answer::{Plan, Planned, Report, State};
 use site::flow::Policy;
 use site::manifest::PASSWD_PATH;
 use site::{Bastion, Site};
@@ -22,7 +22,7 @@ use crate::release::Release;
 use crate::render::Rendered;
 use crate::settle::settle;
 use crate::ssh::{Limits, Session, Ssh};
-use crate::steps::Steps;
+use crate::steps::{Step, Steps};
 use crate::{VERSION, connect, offline, report, shown};
 
 /// Facts and small answers.
@@ -121,7 +121,10 @@ impl Job<'_> {
         let staged = self.transfer(session, rendered, release).await?;
 
         let step = self.steps.begin("plan");
-        let plan = staged.plan().await?;
+        let Planned {
+            plan,
+            verify: found,
+        } = staged.plan(!self.options.dry_run).await?;
         step.done(&report::counts(&plan));
         let against = Against {
             site: self.site,
@@ -145,7 +148,7 @@ impl Job<'_> {
             });
         }
         if plan.is_empty() {
-            let ending = verify(self.steps, session, self.fresh()).await;
+            let ending = self.ending(session, found).await;
             println!("{}: nothing to do", self.bastion.name);
             return Ok(ending);
         }
@@ -160,10 +163,11 @@ impl Job<'_> {
             self.steps.remark(&words);
         }
         self.packages(session, &staged, &plan, &facts).await?;
-        self.apply(session, &staged, release, passwords, in_use)
+        let found = self
+            .apply(session, &staged, release, passwords, in_use)
             .await?;
 
-        let ending = verify(self.steps, session, self.fresh()).await;
+        let ending = self.ending(session, found).await;
         println!("{}: changed {}", self.bastion.name, report::counts(&plan));
         if facts.deployed.is_none() {
             let page = report::next_steps(self.site, self.bastion, passwords.path());
@@ -306,7 +310,7 @@ impl Job<'_> {
         release: &Release,
         passwords: &mut Passwords,
         in_use: &mut bool,
-    ) -> Result<()> {
+    ) -> Result<Option<Report>> {
         let within = self.options.within;
         self.now.is(Moment::Armed { within });
         session.keep_staging().await;
@@ -323,11 +327,11 @@ impl Job<'_> {
             _ => drop(step),
         }
         match settle(self.steps, self.fresh(), Some(&release.id), within, applied).await {
-            Ok(_) => {
+            Ok(outcome) => {
                 self.now.is(Moment::Confirmed);
                 *in_use = false;
                 passwords.are_in_use();
-                Ok(())
+                Ok(outcome.verify)
             }
             Err(error) => {
                 *in_use = false;
@@ -335,6 +339,14 @@ impl Job<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// By what the bastion found when it planned or applied; asked now when it has not said.
+    async fn ending(&self, session: &Session, found: Option<Report>) -> Ending {
+        let Some(report) = found else {
+            return verify(self.steps, session, self.fresh()).await;
+        };
+        judged(self.steps.begin("verify"), &report)
     }
 
     fn fresh(&self) -> Fresh<'_> {
@@ -349,17 +361,20 @@ impl Job<'_> {
 pub async fn verify(steps: &Steps, session: &Session, fresh: Fresh<'_>) -> Ending {
     let step = steps.begin("verify");
     match pi::verify(session, fresh).await {
-        Ok(report) => {
-            step.done(&report::verdict(&report));
-            if report::all_held(&report) {
-                return Ending::Done;
-            }
-            println!("not everything held:\n{}", report::not_held(&report));
-        }
+        Ok(report) => judged(step, &report),
         Err(error) => {
             drop(step);
             steps.remark(&format!("what is in place could not be verified: {error}"));
+            Ending::NotAllHeld
         }
     }
+}
+
+fn judged(step: Step, report: &Report) -> Ending {
+    step.done(&report::verdict(report));
+    if report::all_held(report) {
+        return Ending::Done;
+    }
+    println!("not everything held:\n{}", report::not_held(report));
     Ending::NotAllHeld
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use site::answer::{self, Entry, Outcome, Plan, Report, Status};
+use site::answer::{self, Entry, Outcome, Planned, Report, Status};
 use site::manifest::PROGRAM_PATH;
 
 use crate::shown;
@@ -152,17 +152,20 @@ impl<'a> Staged<'a> {
         well("tar", said).map(drop)
     }
 
-    /// What applying it would change.
+    /// What applying it would change; when that is nothing, and `verify` is asked for, also what
+    /// holds of what is in place.
     ///
     /// # Errors
     /// When no plan came back.
-    pub async fn plan(&self) -> Result<Plan, PiError> {
-        let text = r#"exec "$1" plan "$2" --json"#;
-        let arguments = [self.program.as_str(), &self.folder];
+    pub async fn plan(&self, verify: bool) -> Result<Planned, PiError> {
+        let text = r#"p=$1; shift; exec "$p" plan --json "$@""#;
+        let mut arguments = vec![self.program.as_str()];
+        arguments.extend(verify.then_some("--verify"));
+        arguments.push(&self.folder);
         let said = self.session.root(text, &arguments, b"", ASK).await?;
-        let plan: Plan = parse("plan", &said)?;
-        known("plan", plan.format)?;
-        Ok(plan)
+        let planned: Planned = parse("plan", &said)?;
+        known("plan", planned.plan.format)?;
+        Ok(planned)
     }
 
     /// Installs the packages that are missing.

@@ -47,6 +47,17 @@ impl Plan {
     }
 }
 
+/// The same with `--verify`, which asks one thing more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// What would change.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// What `verify` found when nothing would; none otherwise.
+    #[serde(default)]
+    pub verify: Option<Report>,
+}
+
 /// A package to install.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageChange {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use deploy::Secrets;
 use sha2::{Digest as _, Sha256};
-use site::answer::{Event, State, Verdict};
+use site::answer::{Event, Outcome, Planned, State, Verdict};
 use site::manifest::Manifest;
 
 use crate::answers::{self, say};
@@ -71,6 +71,37 @@ fn a_second_run_sends_no_program_and_changes_nothing() {
         .says(&["the program is there already", "nothing to do"]);
     assert_eq!(machine.asked(), ["plan", "verify"]);
     assert_eq!(machine.left(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn what_the_bastion_verified_by_itself_is_not_asked_again() {
+    let Some(machine) = Machine::start() else {
+        return;
+    };
+    let held = Some(answers::report(&[Verdict::Held; 5]));
+    let applied = Outcome {
+        verify: held.clone(),
+        ..answers::outcome(State::Waiting, "")
+    };
+    say(&machine, "apply", &applied);
+    let ended = machine.deployed(&["--yes"]);
+    ended.with(0).says(&["5 held, 0 broken"]);
+    assert_eq!(machine.asked(), ["plan", "apply", "confirm"]);
+
+    let planned = |verify| Planned {
+        plan: answers::empty_plan(),
+        verify,
+    };
+    say(&machine, "plan", &planned(held));
+    machine.write("stage/log", "");
+    let ended = machine.deployed(&[]);
+    ended.with(0).says(&["5 held, 0 broken", "nothing to do"]);
+    assert_eq!(machine.asked(), ["plan"]);
+
+    let broken = Some(answers::report(&[Verdict::Held, Verdict::Broken]));
+    say(&machine, "plan", &planned(broken));
+    let ended = machine.deployed(&[]);
+    ended.with(3).says(&["1 held, 1 broken", "broken: check 1"]);
 }
 
 #[test]
