@@ -2,8 +2,10 @@
 //!
 //! A ticker, a process of its own, publishes the time since boot every second into the same session.
 //! So what waited lies between two ticks, and gets the time in the middle, with the distance to both
-//! as its spread. What lies before the first tick arrived after the latest time that the journal
-//! knew. When ticks come at once again, messages are dated as they arrive.
+//! as its spread. Each tick names the one before it, since nobody may remember that one: a daemon that
+//! has nothing to write does not write what it heard last. What lies before the ticker's first tick
+//! arrived after the latest time that the journal knew. When ticks come at once again, messages are
+//! dated as they arrive.
 //!
 //! Messages are held back until the tick behind them is here; the caller says when that must end.
 
@@ -22,6 +24,15 @@ pub struct Dated {
     pub time_ns: u64,
     /// ms before or after it.
     pub spread_ms: u32,
+}
+
+/// What a ticker says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick {
+    /// ns since boot.
+    pub at_ns: u64,
+    /// The same of the tick before, which the broker got, too; 0 when there is none.
+    pub before_ns: u64,
 }
 
 /// How messages are dated right now.
@@ -76,9 +87,10 @@ impl Ticks {
     }
 
     /// A tick came; the time of all messages that are held back.
-    pub fn tick(&mut self, tick_ns: u64, now_ns: u64) -> Dated {
+    pub fn tick(&mut self, tick: Tick, now_ns: u64) -> Dated {
         // A tick of the future is none, and dates nothing later than now.
-        let tick_ns = tick_ns.min(now_ns);
+        let tick_ns = tick.at_ns.min(now_ns);
+        self.floor(tick.before_ns.min(tick_ns));
         let held = self.between(tick_ns.max(self.floor_ns));
         self.floor(tick_ns);
         let age = now_ns - tick_ns;
@@ -143,6 +155,14 @@ mod tests {
         Dated { time_ns, spread_ms }
     }
 
+    /// The first of its connection.
+    fn tick(at_ns: u64) -> Tick {
+        Tick {
+            at_ns,
+            before_ns: 0,
+        }
+    }
+
     #[test]
     fn what_is_seen_to_arrive_has_the_time_of_its_arrival() {
         let mut ticks = Ticks::new(0);
@@ -157,16 +177,16 @@ mod tests {
         // Away from 100 s to 110 s; ticks at 100.6, 101.6, …
         assert_eq!(ticks.arrival(110 * S), None);
         assert_eq!(
-            ticks.tick(100 * S + 600 * MS, 110 * S),
+            ticks.tick(tick(100 * S + 600 * MS), 110 * S),
             dated(100 * S + 300 * MS, 300)
         );
         assert_eq!(ticks.arrival(110 * S), None);
         assert_eq!(
-            ticks.tick(101 * S + 600 * MS, 110 * S),
+            ticks.tick(tick(101 * S + 600 * MS), 110 * S),
             dated(101 * S + 100 * MS, 500)
         );
         // The last one of those that waited, and one that comes at once.
-        ticks.tick(109 * S + 600 * MS, 110 * S + MS);
+        ticks.tick(tick(109 * S + 600 * MS), 110 * S + MS);
         assert_eq!(
             ticks.arrival(110 * S + 2 * MS),
             Some(dated(110 * S + 2 * MS, 0))
@@ -177,23 +197,50 @@ mod tests {
     fn more_than_a_window_is_dated_within_a_second_of_the_last_tick() {
         let mut ticks = Ticks::new(0);
         ticks.connected(true, 50 * S);
-        ticks.tick(20 * S, 50 * S);
+        ticks.tick(tick(20 * S), 50 * S);
         assert_eq!(ticks.arrival(50 * S), None);
         assert_eq!(ticks.force(50 * S), dated(20 * S + 500 * MS, 500));
         assert_eq!(ticks.force(20 * S + 100 * MS), dated(20 * S + 50 * MS, 50));
-        assert_eq!(ticks.tick(21 * S, 50 * S), dated(20 * S + 500 * MS, 500));
+        assert_eq!(
+            ticks.tick(tick(21 * S), 50 * S),
+            dated(20 * S + 500 * MS, 500)
+        );
     }
 
     #[test]
     fn ticks_that_come_late_show_that_messages_waited() {
         let mut ticks = Ticks::new(0);
         ticks.connected(false, 5 * S);
-        ticks.tick(5 * S, 5 * S);
+        ticks.tick(tick(5 * S), 5 * S);
         assert!(ticks.arrival(6 * S).is_some());
-        ticks.tick(6 * S, 9 * S);
+        ticks.tick(tick(6 * S), 9 * S);
         assert_eq!(ticks.arrival(9 * S), None);
-        ticks.tick(8 * S + 900 * MS, 9 * S);
+        ticks.tick(tick(8 * S + 900 * MS), 9 * S);
         assert!(ticks.arrival(9 * S).is_some());
+    }
+
+    #[test]
+    fn where_nobody_spoke_for_a_while_a_tick_tells_when_the_one_before_was() {
+        // The journal knows of nothing behind 70 s, since nothing was written after it.
+        let mut ticks = Ticks::new(70 * S);
+        ticks.connected(true, 100 * S);
+        assert_eq!(ticks.arrival(100 * S), None);
+        let first = Tick {
+            at_ns: 99 * S + 600 * MS,
+            before_ns: 98 * S + 600 * MS,
+        };
+        assert_eq!(ticks.tick(first, 100 * S), dated(99 * S + 100 * MS, 500));
+        // One before it that is older than what is known says nothing new, and one of the future
+        // dates nothing later than now.
+        for (known, before_ns, expected) in [
+            (95 * S, 70 * S, dated(95 * S + 500 * MS, 500)),
+            (95 * S, u64::MAX, dated(96 * S, 0)),
+        ] {
+            let mut ticks = Ticks::new(known);
+            ticks.connected(true, 100 * S);
+            let at_ns = 96 * S;
+            assert_eq!(ticks.tick(Tick { at_ns, before_ns }, 100 * S), expected);
+        }
     }
 
     #[test]
@@ -211,7 +258,7 @@ mod tests {
     fn a_tick_of_the_future_dates_nothing_later_than_now() {
         let mut ticks = Ticks::new(9 * S);
         ticks.connected(true, 10 * S);
-        let held = ticks.tick(u64::MAX, 10 * S);
+        let held = ticks.tick(tick(u64::MAX), 10 * S);
         assert_eq!(held, dated(9 * S + 500 * MS, 500));
         assert_eq!(ticks.heard_ns(), 10 * S);
     }

@@ -114,9 +114,9 @@ impl Intake {
         if message.retain {
             self.counters.retained();
         } else if topic == TICK_TOPIC {
-            if let Some(tick_ns) = ticker::time_of(&message.payload, &self.boot) {
+            if let Some(tick) = ticker::read(&message.payload, &self.boot) {
                 self.counters.ticked(now_ns);
-                let dated = self.ticks.tick(tick_ns, now_ns);
+                let dated = self.ticks.tick(tick, now_ns);
                 self.release(dated);
                 self.tell(ToWriter::Heard(self.ticks.heard_ns()));
             }

@@ -2,8 +2,10 @@
 //! waits in the broker while the daemon is away can be dated. It does nothing else, so that there is
 //! hardly a reason for it to stop.
 //!
-//! A tick is the boot's id (16 bytes) and ns since boot (8, little-endian). It goes out at QoS 0,
-//! when it is made or not at all: a tick that comes late by the ticker's doing would be a lie.
+//! A tick is the boot's id (16 bytes), ns since boot (8, little-endian), and the same of the tick
+//! before it on the same connection (8; 0 for the first): what the broker has between the two came
+//! between them, whoever heard the earlier one. It goes out at QoS 0, when it is made or not at all:
+//! a tick that comes late by the ticker's doing would be a lie.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,20 +20,31 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::clock::ticks::Tick;
 
 const EVERY: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(500);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// The time of a tick of this boot.
-pub(super) fn time_of(payload: &[u8], boot: &Id) -> Option<u64> {
-    let (id, time) = payload.split_first_chunk::<16>()?;
+/// A tick of this boot. Ticks of earlier versions, which may still wait in the broker, do not name
+/// the one before.
+pub(super) fn read(payload: &[u8], boot: &Id) -> Option<Tick> {
+    let (id, rest) = payload.split_first_chunk::<16>()?;
     (*id == boot.0).then_some(())?;
-    Some(u64::from_le_bytes(time.try_into().ok()?))
+    let (at, before) = rest.split_first_chunk::<8>()?;
+    let before = match before {
+        [] => 0,
+        before => u64::from_le_bytes(before.try_into().ok()?),
+    };
+    Some(Tick {
+        at_ns: u64::from_le_bytes(*at),
+        before_ns: before,
+    })
 }
 
-fn tick(clock: &dyn Clock, boot: &Id) -> Vec<u8> {
-    [boot.0.as_slice(), &clock.boot_ns().to_le_bytes()].concat()
+fn payload(boot: &Id, tick: Tick) -> Vec<u8> {
+    let times = [tick.at_ns.to_le_bytes(), tick.before_ns.to_le_bytes()];
+    [boot.0.as_slice(), times.as_flattened()].concat()
 }
 
 /// Ticks until `shutdown`.
@@ -82,11 +95,16 @@ impl Ticker {
         Ticker(tokio::spawn(async move {
             let mut seconds = interval(EVERY);
             seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut before_ns = 0;
             loop {
                 seconds.tick().await;
-                let tick = tick(clock.as_ref(), &boot);
+                let at_ns = clock.boot_ns();
+                let tick = payload(&boot, Tick { at_ns, before_ns });
                 // When there is no room, ticks are waiting already.
-                drop(client.try_publish(TICK_TOPIC, QoS::AtMostOnce, false, tick));
+                let goes = client.try_publish(TICK_TOPIC, QoS::AtMostOnce, false, tick);
+                if goes.is_ok() {
+                    before_ns = at_ns;
+                }
             }
         }))
     }
@@ -95,5 +113,31 @@ impl Ticker {
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_is_read_as_it_was_written_and_so_is_one_of_an_earlier_version() {
+        let (boot, other) = (Id([1; 16]), Id([2; 16]));
+        let tick = Tick {
+            at_ns: 7,
+            before_ns: 5,
+        };
+        let written = payload(&boot, tick);
+        assert_eq!(read(&written, &boot), Some(tick));
+        assert_eq!(read(&written, &other), None);
+        let earlier = Tick {
+            before_ns: 0,
+            ..tick
+        };
+        assert_eq!(read(&written[..24], &boot), Some(earlier));
+        for length in (0..24).chain(25..32) {
+            assert_eq!(read(&written[..length], &boot), None, "{length}");
+        }
+        assert_eq!(read(&[&written[..], &[0]].concat(), &boot), None);
     }
 }

@@ -99,6 +99,30 @@ fn what_waits_while_the_daemon_is_away_is_dated_by_ticks() {
     });
 }
 
+/// Guarantee 3 where meters speak rarely: nothing is written in between, nor what was heard last.
+#[test]
+fn what_waits_after_a_silence_is_dated_by_ticks_as_well() {
+    let Some(bench) = Bench::new() else { return };
+    let daemon = bench.daemon();
+    daemon.wait_for("connected to the broker");
+    let _ticker = bench.ticker();
+    runtime().block_on(async {
+        let mut fleet = Fleet::connect(bench.broker.port).await;
+        fleet.publish_over(10, Duration::from_millis(100)).await;
+        fleet.flush().await;
+        let all = fetch(bench.broker.port, "collector", None, 10).await;
+        check(&fleet.published, &all, 1000);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        daemon.kill();
+        fleet.publish_over(10, Duration::from_millis(100)).await;
+        fleet.flush().await;
+        let daemon = bench.daemon();
+        daemon.wait_for("connected to the broker");
+        let all = fetch(bench.broker.port, "collector", None, 20).await;
+        check(&fleet.published, &all, 1000);
+    });
+}
+
 /// Guarantees 1, 5 and 6.
 #[test]
 fn a_daemon_killed_again_and_again_neither_loses_nor_doubles() {
