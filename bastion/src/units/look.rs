@@ -117,38 +117,44 @@ impl Unit {
 /// # Errors
 /// When systemd does not answer for each.
 pub(crate) fn look(host: &Host, names: &[&str]) -> Result<Vec<Unit>> {
-    let in_memory = in_memory(host, names)?;
-    let mut known: BTreeMap<&str, Unit> = names
+    let (in_memory, at_boot) = (in_memory(host, names)?, at_boot(host));
+    let known: Vec<Option<Unit>> = names
         .iter()
-        .filter_map(|name| match in_memory.get(*name) {
-            None => Some((*name, at_rest(host, name)?)),
-            Some(unit) if unit.load == "not-found" => Some((*name, unit.clone())),
-            Some(_) => None,
+        .map(|name| match in_memory.get(*name) {
+            None => at_rest(host, name),
+            Some(unit) => {
+                let file = word_for(host, name, unit, at_boot.get(*name).copied())?.to_owned();
+                let unit = unit.clone();
+                Some(Unit { file, ..unit })
+            }
         })
         .collect();
-    let at_boot = at_boot(host);
-    for name in names {
-        let (Some(unit), Some(word)) = (in_memory.get(*name), at_boot.get(*name)) else {
-            continue;
-        };
-        let own = host.path(&format!("{UNITS_FOLDER}/{name}"));
-        if unit.load == "loaded" && !masks(&own) {
-            let file = (*word).to_owned();
-            known.insert(
-                name,
-                Unit {
-                    file,
-                    ..unit.clone()
-                },
-            );
-        }
-    }
-    let left = names.iter().filter(|name| !known.contains_key(**name));
-    let left: Vec<&str> = left.copied().collect();
-    known.extend(left.iter().copied().zip(show(host, &left, &[])?));
-    let found = names.iter().map(|name| known.get(name).cloned());
+    let asked = names
+        .iter()
+        .zip(&known)
+        .filter(|(_, known)| known.is_none());
+    let asked: Vec<&str> = asked.map(|(name, _)| *name).collect();
+    let mut shown = show(host, &asked, &[])?.into_iter();
+    let found = known.into_iter().map(|unit| unit.or_else(|| shown.next()));
     let found: Option<Vec<Unit>> = found.collect();
-    found.context("systemd does not answer for each unit")
+    found.context("systemctl show does not answer for each unit")
+}
+
+/// Whether a unit that systemd has in memory starts at boot, in systemd's words; nothing when it has
+/// to be asked.
+fn word_for(
+    host: &Host,
+    name: &str,
+    unit: &Unit,
+    at_boot: Option<&'static str>,
+) -> Option<&'static str> {
+    let own = host.path(&format!("{UNITS_FOLDER}/{name}"));
+    match (unit.load.as_str(), masks(&own)) {
+        ("not-found", false) => Some(""),
+        ("masked", true) => Some("masked"),
+        ("loaded", false) => at_boot.or_else(|| is_static(&own).then_some("static")),
+        _ => None,
+    }
 }
 
 /// Another text for each start of a unit, in the order of the names; empty for one that has started
@@ -223,6 +229,11 @@ fn at_boot(host: &Host) -> BTreeMap<String, &'static str> {
         }
     }
     found
+}
+
+/// Whether a unit's file says nothing of when it shall start, as `systemctl enable` reads it.
+fn is_static(file: &Path) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| !text.lines().any(|line| line.trim() == "[Install]"))
 }
 
 /// What lies in a folder; nothing when it is not there.
