@@ -213,7 +213,7 @@ pub async fn run(
     let mut session = tokio::spawn(session.run());
     say(Sign::Open);
 
-    let (mut was_subscribed, mut was_connected) = (false, false);
+    let (mut was_subscribed, mut was_heard) = (false, false);
     let (mut looks, mut reports) = (interval(LOOK), interval(REPORT));
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -230,7 +230,7 @@ pub async fn run(
                 say(Sign::Subscribed);
             }
             _ = looks.tick() => {
-                if link.is_connected() != was_connected {
+                if link.is_subscribed() != was_heard {
                     // Who looks after a change must not wait for it to be said.
                     reports.reset_immediately();
                 }
@@ -241,7 +241,7 @@ pub async fn run(
                 if now_ns.saturating_sub(counters.alive_ns()) < 30_000_000_000 {
                     say(Sign::Alive);
                 }
-                was_connected = link.is_connected();
+                was_heard = link.is_subscribed();
                 if let Some(path) = &report {
                     let report = counters.report(&reader, boot, &meters, &link, now_ns);
                     if let Err(error) = counters::write(&report, path) {

@@ -168,7 +168,7 @@ pub struct Report {
     pub format: u32,
     /// Seconds since boot when this was written.
     pub written_s: u64,
-    /// Whether the broker is connected.
+    /// Whether the broker is connected, and has granted what was subscribed to.
     pub connected: bool,
     /// Connections since the daemon started.
     pub connections: u64,

@@ -125,7 +125,7 @@ impl Counters {
         Report {
             format: FORMAT,
             written_s: now_ns / 1_000_000_000,
-            connected: link.is_connected(),
+            connected: link.is_subscribed(),
             connections: link.connections(),
             sessions_lost: self.sessions_lost.load(Relaxed),
             tick_s: since(&self.tick_ns),

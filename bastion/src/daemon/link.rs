@@ -66,6 +66,8 @@ pub(super) struct Outgoing {
 struct State {
     number: u32,
     connected: bool,
+    /// The broker has answered all that was subscribed to on this connection.
+    subscribed: bool,
     /// Bytes of the largest packet that the broker takes.
     largest: u32,
     next: Outgoing,
@@ -118,6 +120,18 @@ impl Link {
 
     pub(super) fn is_connected(&self) -> bool {
         self.state().connected
+    }
+
+    /// From now on this connection hears everything.
+    pub(super) fn subscribed(&self) {
+        let mut state = self.state();
+        state.subscribed = state.connected;
+    }
+
+    /// Whether a connection stands that hears everything. A broker to which hundreds come back at
+    /// once takes seconds from the one to the other.
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.state().subscribed
     }
 
     /// How many there were since the daemon started.
@@ -307,6 +321,20 @@ mod tests {
         assert_eq!(take(&link), None);
         link.acknowledge([ack(earlier, 3), ack(now, 4)].into_iter());
         assert_eq!(take(&link).unwrap(), [0x40, 2, 0, 4, 0xc0, 0]);
+    }
+
+    #[test]
+    fn what_was_subscribed_to_counts_for_its_own_connection() {
+        let link = Link::default();
+        link.connected(1000);
+        assert!(link.is_connected() && !link.is_subscribed());
+        link.subscribed();
+        assert!(link.is_subscribed());
+        link.disconnected();
+        link.subscribed();
+        assert!(!link.is_subscribed());
+        link.connected(1000);
+        assert!(!link.is_subscribed());
     }
 
     /// Or a broker to which much is said, and which has nothing to say, would pass for silent.

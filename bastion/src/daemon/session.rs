@@ -183,6 +183,7 @@ impl Session {
                 }
                 Packet::SubAck(answer) => {
                     if subscriptions.answered(&answer) {
+                        self.link.subscribed();
                         self.ready.notify_one();
                     }
                 }
