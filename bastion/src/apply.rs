@@ -135,7 +135,7 @@ fn with_a_way_back(
     window_s: u64,
     options: &Options<'_>,
 ) -> Result<Outcome> {
-    let before = health::before(host);
+    let before = health::before(host, change.compared());
     let asked = Asked {
         release: id,
         event: options.event,

@@ -17,7 +17,7 @@ mod tables;
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use site::manifest::RENDERED_MARK;
 use tracing::warn;
@@ -26,7 +26,7 @@ use crate::host::Host;
 use crate::system::Call;
 
 pub use compare::{ChainState, compare};
-pub(crate) use listing::list;
+pub(crate) use listing::listing;
 pub use run::run;
 pub(crate) use tables::{EARLY, EGRESS, OURS, Table, WHOLE, makes};
 
@@ -84,7 +84,8 @@ pub fn load(host: &Host, ruleset: &Value) -> Result<()> {
 /// When no policy is loaded, nft refuses, or cannot be run.
 pub fn load_device(host: &Host, ruleset: &Value) -> Result<()> {
     let _alone = host.lock_firewall()?;
-    let loaded = list(host, WHOLE)?.context("the policy is not loaded")?;
+    ensure!(is_loaded(host)?, "the policy is not loaded");
+    let loaded = listing(host, WHOLE)?;
     let mark = tables::mark(&loaded).context("the loaded policy marks nothing")?;
     change(host, &tables::egress_alone(ruleset, mark)?)
 }
@@ -120,11 +121,21 @@ fn device_is_there(host: &Host, ruleset: &Value) -> bool {
 /// # Errors
 /// When nft cannot be run or does not answer in the expected form.
 pub fn differences(host: &Host, ruleset: &Value) -> Result<Vec<String>> {
+    let found = of_loaded(host, ruleset)?;
+    Ok(found.unwrap_or_else(|| vec![not_loaded()]))
+}
+
+pub(crate) fn not_loaded() -> String {
+    format!("table inet {} is not loaded", WHOLE.name)
+}
+
+/// The same, and nothing at all when the policy is not loaded.
+pub(crate) fn of_loaded(host: &Host, ruleset: &Value) -> Result<Option<Vec<String>>> {
     let there = Tables::of(host)?;
     if !there.have(WHOLE) {
-        return Ok(vec![format!("table inet {} is not loaded", WHOLE.name)]);
+        return Ok(None);
     }
-    let loaded = listing::listing(host, WHOLE)?;
+    let loaded = listing(host, WHOLE)?;
     let mark = tables::mark(&loaded).unwrap_or(RENDERED_MARK);
     let mut found = Vec::new();
     if mark == RENDERED_MARK && tables::marks(ruleset) {
@@ -149,7 +160,7 @@ pub fn differences(host: &Host, ruleset: &Value) -> Result<Vec<String>> {
             EGRESS.name
         )),
         (Some(device), true) => {
-            both.push((EGRESS, listing::listing(host, EGRESS)?));
+            both.push((EGRESS, listing(host, EGRESS)?));
             if listed_device(host)?.as_deref() != Some(device.as_str()) {
                 found.push(format!("chain egress holds another device than {device}"));
             }
@@ -157,7 +168,7 @@ pub fn differences(host: &Host, ruleset: &Value) -> Result<Vec<String>> {
     }
     let mut differ = of_tables(host, ruleset, &both, mark)?;
     differ.append(&mut found);
-    Ok(differ)
+    Ok(Some(differ))
 }
 
 /// Differences of tables as they are listed. Each start of nft costs a small machine a tenth of a
@@ -173,7 +184,7 @@ fn of_tables(
     let references = tables.iter().map(|table| table.reference());
     let listed: Result<Vec<Value>> = references
         .clone()
-        .map(|reference| listing::listing(host, reference))
+        .map(|reference| listing(host, reference))
         .collect();
     let away: Vec<Value> = references.flat_map(Table::removal).collect();
     change(host, &json!({"nftables": away})).context("removing what was compared with")?;
@@ -222,8 +233,8 @@ pub fn restorable(host: &Host) -> Result<Option<Value>> {
         } else {
             None
         };
-        let listing = listing::listing(host, table)?;
-        commands.extend(tables::restoring(&listing, device.as_deref()));
+        let listed = listing(host, table)?;
+        commands.extend(tables::restoring(&listed, device.as_deref()));
     }
     if commands.is_empty() {
         return Ok(None);
@@ -250,7 +261,7 @@ pub(crate) fn in_force(host: &Host) -> Result<Option<(Table, Value)>> {
     let there = Tables::of(host)?;
     let table = [WHOLE, EARLY].into_iter().find(|table| there.have(*table));
     table
-        .map(|table| Ok((table, listing::listing(host, table)?)))
+        .map(|table| Ok((table, listing(host, table)?)))
         .transpose()
 }
 

@@ -12,7 +12,7 @@ use site::manifest::{Manifest, UnitState};
 use crate::apply::applied;
 use crate::host::Host;
 use crate::units::{self, Unit};
-use crate::verify;
+use crate::verify::{self, Compared};
 
 /// A broker with hundreds of accounts on a slow processor needs some of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,10 +38,10 @@ pub(crate) struct Health {
     pub(crate) faults: Vec<String>,
 }
 
-/// Asks before the change. The lock must be held.
-pub(crate) fn before(host: &Host) -> Baseline {
+/// Asks before the change, for which so much was compared already. The lock must be held.
+pub(crate) fn before(host: &Host, compared: Compared) -> Baseline {
     Baseline {
-        report: verify::report(host),
+        report: verify::report_after(host, compared),
         first: !matches!(applied(host), Ok(Some(_))),
     }
 }

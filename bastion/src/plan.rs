@@ -13,14 +13,15 @@ use serde_json::Value;
 use site::answer::{self, FileAction, FirewallChange, Plan, Planned, UnitAction, UnitChange};
 use site::flow::Policy;
 use site::manifest::{
-    ACL_PATH, FLOWS_PATH, MOSQUITTO_CONF_PATH, Manifest, PASSWD_PATH, RULESET_PATH, TABLE,
+    ACL_PATH, FLOWS_PATH, MOSQUITTO_CONF_PATH, Manifest, PASSWD_PATH, RULESET_PATH,
 };
 
 use crate::apply::{applied, outdated};
 use crate::bundle::{Bundle, parse_manifest};
 use crate::cli::UNSETTLED;
 use crate::host::{Host, read_if_present};
-use crate::{firewall, packages, say, service, transaction, units, verify};
+use crate::verify::{self, Compared};
+use crate::{firewall, packages, say, service, transaction, units};
 
 /// The broker's unit; where there is no systemd, it is a process of its own.
 pub(crate) const BROKER_UNIT: &str = "mosquitto.service";
@@ -49,7 +50,7 @@ pub fn run(host: &Host, folder: &Path, verify: bool, json: bool) -> Result<ExitC
     let _alone = host.lock()?;
     let Change { plan, .. } = Change::of(host, folder)?;
     let nothing = plan.is_empty();
-    let verify = (verify && nothing).then(|| verify::report_when_nothing_would_change(host));
+    let verify = (verify && nothing).then(|| verify::report_after(host, Compared::Everything));
     if json {
         say::json(&Planned { plan, verify })?;
     } else {
@@ -85,7 +86,9 @@ impl Change {
         };
         let unknown = unknown_users(host, &ruleset)?;
         let can_ask = unknown.is_empty() && !packages.iter().any(|one| one.name == "nftables");
-        if can_ask {
+        let firewall = firewall_change(host, &ruleset, can_ask, &unknown)?;
+        // What is loaded already was taken once.
+        if can_ask && firewall.is_some() {
             firewall::check(host, &ruleset)?;
         }
         let files = outdated(host, &bundle)?;
@@ -112,7 +115,7 @@ impl Change {
             packages,
             units,
             accounts: accounts::change(host, &bundle)?,
-            firewall: firewall_change(host, &ruleset, can_ask, &unknown)?,
+            firewall,
             repairs,
             files,
         };
@@ -123,6 +126,17 @@ impl Change {
             unknown,
             read_units,
         })
+    }
+
+    /// What of the machine was compared, and is the same already.
+    pub(crate) fn compared(&self) -> Compared {
+        let rules_stay = self.plan.firewall.is_none()
+            && !self.plan.files.iter().any(|file| file.path == RULESET_PATH);
+        match () {
+            () if self.plan.is_empty() => Compared::Everything,
+            () if rules_stay => Compared::Rules,
+            () => Compared::Nothing,
+        }
     }
 
     /// What arrived, as a manifest.
@@ -168,28 +182,24 @@ fn firewall_change(
     can_ask: bool,
     unknown: &[String],
 ) -> Result<Option<FirewallChange>> {
-    // Without nft nothing of ours can be loaded, either.
-    let loaded = match firewall::is_loaded(host) {
-        Err(_) if !can_ask => false,
-        loaded => loaded?,
+    let found = if can_ask {
+        firewall::of_loaded(host, ruleset)?
+    } else if firewall::is_loaded(host).unwrap_or_default() {
+        let of = |user| format!("the new rules name the user {user}, whom a package brings");
+        Some(unknown.iter().map(of).collect())
+    } else {
+        // Without nft nothing of ours can be loaded, either.
+        None
     };
     let flows = read_if_present(&host.path(FLOWS_PATH))?;
     // Rules of another version may be of a form that this one does not know.
     let before: Option<Policy> = flows.and_then(|flows| serde_json::from_slice(&flows).ok());
-    if !loaded {
+    let Some(differences) = found else {
         let early = can_ask && firewall::in_force(host)?.is_some();
         return Ok(Some(FirewallChange {
             before: before.filter(|_| early).map(|policy| policy.early()),
-            differences: vec![format!("table inet {TABLE} is not loaded")],
+            differences: vec![firewall::not_loaded()],
         }));
-    }
-    let differences = if can_ask {
-        firewall::differences(host, ruleset)?
-    } else {
-        unknown
-            .iter()
-            .map(|user| format!("the new rules name the user {user}, whom a package brings"))
-            .collect()
     };
     if differences.is_empty() {
         return Ok(None);

@@ -58,17 +58,24 @@ pub fn run(host: &Host, json: bool, tell: bool) -> Result<ExitCode> {
 /// Makes every check and collects one report. The lock must be held.
 #[must_use]
 pub(crate) fn report(host: &Host) -> Report {
-    checked(host, false)
+    report_after(host, Compared::Nothing)
 }
 
-/// The same right after an empty plan, with the lock still held: files, rules, units and packages
-/// were compared for it with what is in place, and are not compared again.
+/// What a plan has compared with what is in place, with the lock held since, and found to be the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(crate) enum Compared {
+    /// Nothing.
+    Nothing,
+    /// The loaded rules.
+    Rules,
+    /// Rules, files, units and packages: the plan was empty.
+    Everything,
+}
+
+/// Makes every check, and takes from a plan what that has compared. The lock must be held.
 #[must_use]
-pub(crate) fn report_when_nothing_would_change(host: &Host) -> Report {
-    checked(host, true)
-}
-
-fn checked(host: &Host, compared: bool) -> Report {
+pub(crate) fn report_after(host: &Host, compared: Compared) -> Report {
+    let everything = compared == Compared::Everything;
     let manifest = applied(host).and_then(|text| {
         parse_manifest(&text.context("no folder was applied to the end; run `bastion apply DIR`")?)
     });
@@ -77,12 +84,13 @@ fn checked(host: &Host, compared: bool) -> Report {
         Err(error) => report.add("files", Err(format!("{error:#}"))),
         Ok(manifest) => {
             for entry in &manifest.files {
-                let finding = unless(compared, || file(host, entry));
+                let finding = unless(everything, || file(host, entry));
                 report.add(&format!("file {}", entry.path), finding);
             }
         }
     }
-    report.add("firewall", unless(compared, || ruleset(host)));
+    let finding = unless(compared >= Compared::Rules, || ruleset(host));
+    report.add("firewall", finding);
     report.add("flows", flows(host));
     foreign::add(host, &mut report);
     let nothing = || "there is no manifest to compare with".to_owned();
@@ -94,8 +102,8 @@ fn checked(host: &Host, compared: bool) -> Report {
         }
         Err(_) => report.add("units", Err(nothing())),
         Ok(manifest) => {
-            add_units(host, manifest, compared, &mut report);
-            let finding = unless(compared, || lacking(host, manifest));
+            add_units(host, manifest, everything, &mut report);
+            let finding = unless(everything, || lacking(host, manifest));
             report.add("packages", finding);
         }
     }

@@ -31,16 +31,8 @@ impl Tables {
     }
 }
 
-/// A table as nft lists it; none when there is none.
-pub(crate) fn list(host: &Host, table: Table) -> Result<Option<Value>> {
-    if !Tables::of(host)?.have(table) {
-        return Ok(None);
-    }
-    listing(host, table).map(Some)
-}
-
 /// A table that is there, as nft lists it.
-pub(super) fn listing(host: &Host, table: Table) -> Result<Value> {
+pub(crate) fn listing(host: &Host, table: Table) -> Result<Value> {
     let words = ["-j", "list", "table", table.family, table.name];
     let said = nft(host, &words, None).with_context(|| format!("listing table {}", table.name))?;
     serde_json::from_str(&said)

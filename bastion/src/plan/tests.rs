@@ -6,7 +6,7 @@ use site::answer::{State, UnitAction, UnitChange};
 use site::manifest::{Manifest, UnitState};
 use tempfile::TempDir;
 
-use super::{Change, verify};
+use super::{Change, Compared, verify};
 use crate::fake::{BROKER, Machine, NEEDLESS, check_same, one};
 
 const WINDOW: Option<u64> = Some(600);
@@ -117,6 +117,6 @@ fn what_was_compared_for_an_empty_plan_is_reported_as_if_compared_again() {
     let machine = Machine::with_one();
     let planned = Change::of(&machine.host, one().path()).unwrap().plan;
     assert!(planned.is_empty());
-    let compared = verify::report_when_nothing_would_change(&machine.host);
+    let compared = verify::report_after(&machine.host, Compared::Everything);
     assert_eq!(compared, verify::report(&machine.host));
 }

@@ -245,7 +245,7 @@ fn judge(targets: &[IpAddr], came: &[Came]) -> Finding {
 
 /// Packets that our outgoing chain has refused so far.
 fn counted(host: &Host) -> Result<u64> {
-    let listing = firewall::list(host, firewall::WHOLE)?.context("our table is not loaded")?;
+    let listing = firewall::listing(host, firewall::WHOLE).context("our table cannot be listed")?;
     let rules = firewall::objects(&listing).filter_map(|object| object.get("rule"));
     let outgoing =
         rules.filter(|rule| rule.get("chain").and_then(Value::as_str) == Some(Hook::Output.name()));
