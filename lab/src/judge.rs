@@ -79,6 +79,16 @@ impl fmt::Display for Difference {
             self.invented.len(),
             self.largest_shift_ns / 1_000_000
         )?;
+        // Whether everybody lost something at one moment, or one meter all the time.
+        let times = || self.lost_at.iter().map(|(_, at_ns)| at_ns);
+        if let (Some(first), Some(last)) = (times().min(), times().max()) {
+            let meters: BTreeSet<&str> = self.lost_at.iter().map(|(id, _)| id.as_str()).collect();
+            write!(
+                f,
+                "\n  lost by {} meters, sent from {first} to {last} ns",
+                meters.len()
+            )?;
+        }
         for (kind, list) in [
             ("lost", &self.lost),
             ("doubled", &self.doubled),
