@@ -11,6 +11,7 @@ use site::answer::{Plan, Planned, Report, State};
 use site::flow::Policy;
 use site::manifest::PASSWD_PATH;
 use site::{Bastion, Site};
+use tokio::time::Instant;
 
 use crate::ending::{Ending, Moment, Now};
 use crate::facts::{self, Facts};
@@ -316,6 +317,7 @@ impl Job<'_> {
         session.keep_staging().await;
         *in_use = true;
         let step = self.steps.begin("apply");
+        let asked = Instant::now();
         let applied = staged.apply(within, &self.options.who).await;
         match &applied {
             Ok(outcome) if outcome.state == State::Waiting => {
@@ -326,7 +328,8 @@ impl Job<'_> {
             }
             _ => drop(step),
         }
-        match settle(self.steps, self.fresh(), Some(&release.id), within, applied).await {
+        let id = Some(release.id.as_str());
+        match settle(self.steps, self.fresh(), id, within, asked, applied).await {
             Ok(outcome) => {
                 self.now.is(Moment::Confirmed);
                 *in_use = false;

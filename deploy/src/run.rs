@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use site::{Bastion, Site};
+use tokio::time::Instant;
 
 use crate::cli::{Action, Cli, Shared};
 use crate::connect::open;
@@ -122,6 +123,7 @@ async fn rollback(
     }
     now.is(Moment::Armed { within });
     let step = steps.begin("rollback");
+    let asked = Instant::now();
     let back = pi::rollback(&session, &options.places, id, within, &options.who).await;
     if back.is_ok() {
         step.done("answered");
@@ -132,7 +134,7 @@ async fn rollback(
         ssh: &ssh,
         places: &options.places,
     };
-    let outcome = settle(steps, fresh, id, within, back).await?;
+    let outcome = settle(steps, fresh, id, within, asked, back).await?;
     now.is(Moment::Confirmed);
     let ending = verify(steps, &session, fresh).await;
     session.close(false).await;

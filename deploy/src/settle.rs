@@ -25,8 +25,8 @@ const LAST_LOOK: Duration = Duration::from_secs(30);
 
 /// Brings a release that was put in place to its confirmation.
 ///
-/// `applied` is the answer of `apply` or `rollback`, `release` what was asked for (nothing when
-/// the bastion chose), `within` the window in seconds.
+/// `applied` is the answer of `apply` or `rollback`, asked at `asked`; `release` what was asked for
+/// (nothing when the bastion chose), `within` the window in seconds.
 ///
 /// # Errors
 /// When the bastion went back, or its state could not be told. The message says which.
@@ -35,10 +35,17 @@ pub async fn settle(
     fresh: Fresh<'_>,
     release: Option<&str>,
     within: u64,
+    asked: Instant,
     applied: Result<Outcome, PiError>,
 ) -> Result<Outcome> {
     let start = Instant::now();
     let window = Duration::from_secs(within);
+    if applied.is_err() && start - asked >= window {
+        steps.remark(&format!(
+            "that took longer than the {within} s after which the bastion goes back by itself: \
+             --confirm-within gives a slow machine more"
+        ));
+    }
     let outcome = match applied {
         Ok(outcome) => outcome,
         // It ended by itself, so what it had begun is undone already.

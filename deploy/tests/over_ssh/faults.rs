@@ -61,6 +61,21 @@ fn a_link_that_is_cut_during_apply_is_told_if_it_went_back() {
 }
 
 #[test]
+fn a_change_that_takes_longer_than_its_window_is_told_what_helps() {
+    let Some(machine) = Machine::start() else {
+        return;
+    };
+    machine.install();
+    machine.write("stage/do.apply", &format!("sleep 11\n{CUT}"));
+    let ended = machine.deployed(&["--yes", "--confirm-within", "10"]);
+    ended.with(1).says(&[
+        "longer than the 10 s",
+        "--confirm-within",
+        "in place is release old",
+    ]);
+}
+
+#[test]
 fn without_a_new_connection_the_bastion_goes_back() {
     let Some(machine) = Machine::start() else {
         return;
