@@ -1,22 +1,23 @@
 //! The same trouble for a collector that reads the broker and not the journal: how much the journal
 //! is good for. Printed in the same form, and judged only by whether it was shown at all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use deploy::render::COLLECTOR_FOLDER;
 use lab::Lab;
-use lab::judge;
+use lab::judge::{self, Difference};
 use lab::node::Upload;
 use lab::roles::collector;
 
-use super::run::{again_and_again, all_run, during};
+use super::run::{Published, again_and_again, all_run, during};
 use crate::shared::{Scenario, Stage, scenario};
 
 const LENGTH: Duration = Duration::from_secs(12);
 const BETWEEN_KILLS: Duration = Duration::from_secs(2);
-/// What comes is there by then.
+/// What is not there by then does not come.
 const SETTLES: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -68,11 +69,9 @@ async fn compared(
     let lab = &stage.lab;
     all_run(lab).await?;
     read_from(lab, JOURNAL, BROKER).await?;
-    let ran = during(stage, LENGTH, trouble).await;
-    tokio::time::sleep(SETTLES).await;
-    let compared = match ran {
+    let compared = match during(stage, LENGTH, trouble).await {
         Ok((published, ())) => {
-            let difference = judge::compare(&published.sent, &published.stored().await?);
+            let difference = settled(&published).await?;
             ensure!(difference.compared > 0, "nothing was compared");
             let verdict = difference.to_string();
             let first = verdict.lines().next().unwrap_or_default();
@@ -82,6 +81,18 @@ async fn compared(
     };
     read_from(lab, BROKER, JOURNAL).await?;
     compared
+}
+
+/// The difference when everything has come, or nothing more does.
+async fn settled(published: &Published<'_>) -> Result<Difference> {
+    let end = Instant::now() + SETTLES;
+    loop {
+        let difference = judge::compare(&published.sent, &published.stored().await?);
+        if difference.lost.is_empty() || Instant::now() >= end {
+            return Ok(difference);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 async fn broker_source_killed(stage: &Stage) -> Result<String> {
