@@ -28,8 +28,7 @@ impl Machine {
         }
         fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
         fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
-        let show = "printf 'LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n\
-                    NRestarts=0\\nInvocationID=1\\n\\n'";
+        let show = "printf 'LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n\\n'";
         let systemctl = format!(
             "#!/bin/sh\n[ \"$1\" = show ] || exit 0\nfor unit; do case $unit in *.service) {show};; esac; done\n"
         );
