@@ -46,6 +46,8 @@ pub(crate) struct State {
     pub(crate) refused_accounts: Option<String>,
     /// This unit ends and is started afresh whenever somebody waits.
     pub(crate) flaps: Option<String>,
+    /// systemd leaves no name of a start.
+    pub(crate) nameless: bool,
     /// Units that systemd was asked to show.
     pub(crate) shown: Vec<String>,
     /// Every call that changes something.
@@ -116,6 +118,9 @@ impl Fake {
         let link = self.at(&format!("/run/systemd/units/invocation:{unit}"));
         fs::create_dir_all(link.parent().unwrap())?;
         let _ = fs::remove_file(&link);
+        if state.nameless {
+            return Ok(());
+        }
         symlink(state.starts.to_string(), link)?;
         Ok(())
     }

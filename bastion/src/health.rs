@@ -117,8 +117,14 @@ fn idle(names: &[&str], now: &Moment) -> Vec<String> {
 fn moved(names: &[&str], first: &Moment, last: &Moment) -> Vec<String> {
     let pairs = names.iter().zip(first.starts.iter().zip(&last.starts));
     pairs
-        .filter(|(_, (first, last))| first != last)
-        .map(|(name, _)| format!("unit {name}: does not keep running"))
+        .filter_map(|(name, (first, last))| match last.as_str() {
+            // A timer starts nothing itself. Without a name two starts cannot be told apart.
+            "" if name.ends_with(".service") => {
+                Some(format!("unit {name}: systemd does not name its start"))
+            }
+            _ if first != last => Some(format!("unit {name}: does not keep running")),
+            _ => None,
+        })
         .collect()
 }
 
@@ -197,6 +203,16 @@ mod tests {
         assert_eq!(back.state, State::Back);
         let reason = "unit mosquitto.service: does not keep running";
         assert_eq!(back.reason, reason);
+    }
+
+    #[test]
+    fn a_service_whose_start_has_no_name_is_not_known_to_keep_running() {
+        let machine = Machine::with_one();
+        machine.fake.state().nameless = true;
+        let back = machine.apply(&two(), "two", Some(60)).unwrap();
+        assert_eq!(back.state, State::Back);
+        let reason = "unit mosquitto.service: systemd does not name its start";
+        assert!(back.reason.contains(reason), "{}", back.reason);
     }
 
     #[test]

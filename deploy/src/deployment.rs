@@ -149,7 +149,7 @@ impl Job<'_> {
             });
         }
         if plan.is_empty() {
-            let ending = self.ending(session, found).await;
+            let ending = verify(self.steps, session, self.fresh(), found.as_ref()).await;
             println!("{}: nothing to do", self.bastion.name);
             return Ok(ending);
         }
@@ -168,7 +168,7 @@ impl Job<'_> {
             .apply(session, &staged, release, passwords, in_use)
             .await?;
 
-        let ending = self.ending(session, found).await;
+        let ending = verify(self.steps, session, self.fresh(), found.as_ref()).await;
         println!("{}: changed {}", self.bastion.name, report::counts(&plan));
         if facts.deployed.is_none() {
             let page = report::next_steps(self.site, self.bastion, passwords.path());
@@ -344,14 +344,6 @@ impl Job<'_> {
         }
     }
 
-    /// By what the bastion found when it planned or applied; asked now when it has not said.
-    async fn ending(&self, session: &Session, found: Option<Report>) -> Ending {
-        let Some(report) = found else {
-            return verify(self.steps, session, self.fresh()).await;
-        };
-        judged(self.steps.begin("verify"), &report)
-    }
-
     fn fresh(&self) -> Fresh<'_> {
         Fresh {
             ssh: self.ssh,
@@ -360,9 +352,18 @@ impl Job<'_> {
     }
 }
 
-/// Asks what holds of what is in place, and says what does not.
-pub async fn verify(steps: &Steps, session: &Session, fresh: Fresh<'_>) -> Ending {
+/// Says what does not hold of what is in place, by what the bastion found when it planned or
+/// applied; asks when it has not said.
+pub async fn verify(
+    steps: &Steps,
+    session: &Session,
+    fresh: Fresh<'_>,
+    found: Option<&Report>,
+) -> Ending {
     let step = steps.begin("verify");
+    if let Some(report) = found {
+        return judged(step, report);
+    }
     match pi::verify(session, fresh).await {
         Ok(report) => judged(step, &report),
         Err(error) => {

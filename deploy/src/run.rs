@@ -136,7 +136,7 @@ async fn rollback(
     };
     let outcome = settle(steps, fresh, id, within, asked, back).await?;
     now.is(Moment::Confirmed);
-    let ending = verify(steps, &session, fresh).await;
+    let ending = verify(steps, &session, fresh, outcome.verify.as_ref()).await;
     session.close(false).await;
     println!(
         "{}: release {} is in place, changed {}",
