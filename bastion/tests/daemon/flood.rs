@@ -108,8 +108,7 @@ fn a_backlog_with_more_messages_than_packet_ids_is_recorded_once() {
     assert!(daemon.peak() < 24 * 1024, "{} KiB", daemon.peak());
     // Nothing is sent a third time.
     assert_eq!(daemon.stop(), Some(0));
-    let daemon = bench.daemon();
-    daemon.wait_for("connected to the broker");
+    let _daemon = bench.connected();
     let report = crate::outage::report(&bench);
     assert_eq!((report.counted.sent_again, report.counted.recorded), (0, 0));
 }
@@ -118,8 +117,7 @@ fn a_backlog_with_more_messages_than_packet_ids_is_recorded_once() {
 #[test]
 fn a_flood_is_recorded_once_and_memory_stays_bounded() {
     let Some(bench) = Bench::new() else { return };
-    let daemon = bench.daemon();
-    daemon.wait_for("connected to the broker");
+    let daemon = bench.connected();
     runtime().block_on(async {
         let mut fleet = Fleet::connect(bench.broker.port).await;
         fleet.publish().await;
@@ -148,8 +146,7 @@ fn a_daemon_that_reads_nothing_keeps_its_connection() {
     let Some(mounted) = small_disk(&bench, |settings| settings.keep.bytes = 64 << 20) else {
         return;
     };
-    let daemon = bench.daemon();
-    daemon.wait_for("connected to the broker");
+    let daemon = bench.connected();
     runtime().block_on(async {
         let fleet = Fleet::connect(bench.broker.port).await;
         fleet.say("shellies/meter-1/info", "first").await;

@@ -78,6 +78,13 @@ impl Bench {
         std::fs::write(self.path("daemon.json"), text).unwrap();
     }
 
+    /// A daemon that the broker has let in.
+    fn connected(&self) -> Process {
+        let daemon = self.daemon();
+        daemon.wait_for("connected to the broker");
+        daemon
+    }
+
     fn daemon(&self) -> Process {
         let report = self.path("report.json");
         let arguments = [

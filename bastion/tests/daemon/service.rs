@@ -21,8 +21,7 @@ use crate::{Bench, eventually};
 fn two_readers_get_the_same_and_may_begin_anywhere() {
     let Some(bench) = Bench::new() else { return };
     bench.settings(|settings| settings.readers.push("second".to_owned()));
-    let daemon = bench.daemon();
-    daemon.wait_for("connected to the broker");
+    let _daemon = bench.connected();
     runtime().block_on(async {
         let port = bench.broker.port;
         let mut fleet = Fleet::connect(port).await;
@@ -68,8 +67,7 @@ fn deaf(port: u16) -> TcpStream {
 fn a_flood_of_requests_starves_neither_journal_nor_broker() {
     let Some(bench) = Bench::new() else { return };
     bench.settings(|settings| settings.readers.push("greedy".to_owned()));
-    let daemon = bench.daemon();
-    daemon.wait_for("connected to the broker");
+    let daemon = bench.connected();
     runtime().block_on(async {
         let port = bench.broker.port;
         let mut fleet = Fleet::connect(port).await;
@@ -110,8 +108,7 @@ fn without_a_clock_nothing_is_served_until_a_reader_offers_one() {
         );
         return;
     }
-    let daemon = bench.daemon();
-    daemon.wait_for("connected to the broker");
+    let _daemon = bench.connected();
     runtime().block_on(async {
         let port = bench.broker.port;
         let mut fleet = Fleet::connect(port).await;
@@ -152,8 +149,7 @@ fn without_a_clock_nothing_is_served_until_a_reader_offers_one() {
 #[test]
 fn large_messages_are_cut_and_say_so_and_foreign_ones_are_counted() {
     let Some(bench) = Bench::new() else { return };
-    let daemon = bench.daemon();
-    daemon.wait_for("connected to the broker");
+    let _daemon = bench.connected();
     runtime().block_on(async {
         let fleet = Fleet::connect(bench.broker.port).await;
         fleet
@@ -177,8 +173,7 @@ fn a_meter_that_needs_it_is_asked_when_it_connects() {
             every_s: None,
         });
     });
-    let daemon = bench.daemon();
-    daemon.wait_for("connected to the broker");
+    let _daemon = bench.connected();
     runtime().block_on(async {
         let fleet = Fleet::connect(bench.broker.port).await;
         let mut options = MqttOptions::new("meter", "127.0.0.1", bench.broker.port);
