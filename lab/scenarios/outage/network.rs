@@ -16,6 +16,8 @@ use crate::shared::{Scenario, Stage, scenario};
 
 /// How long something is away. It is the trouble itself, and no wait for anything.
 const LENGTH: Duration = Duration::from_secs(10);
+/// On such a way a meter may need many seconds to get in.
+const BAD_WEATHER: Duration = Duration::from_secs(40);
 /// A bad day on the Internet, in each direction.
 const DELAY_MS: u64 = 300;
 const LOSS_PERCENT: u8 = 5;
@@ -104,7 +106,7 @@ async fn bad_weather(stage: &Stage) -> Result<String> {
     let lab = &stage.lab;
     let seed = lab.artifacts.seed;
     router::make_weather(&lab.router, DELAY_MS, LOSS_PERCENT, seed).await?;
-    let ran = during(stage, 2 * LENGTH, async { Ok(()) }).await;
+    let ran = during(stage, BAD_WEATHER, async { Ok(()) }).await;
     let done = router::end_weather(&lab.router).await;
     let (published, ()) = ran?;
     let Done { held, dropped } = done?;
