@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -23,9 +23,18 @@ impl Machine {
     }
 
     pub(super) fn at(root: PathBuf, folder: Option<TempDir>) -> Machine {
-        for path in ["etc/systemd/system", "run/systemd/system", "bin"] {
+        let folders = [
+            "etc/systemd/system",
+            "run/systemd/system",
+            "run/systemd/units",
+            "bin",
+        ];
+        for path in folders {
             fs::create_dir_all(root.join(path)).unwrap();
         }
+        // The broker runs, and was started once.
+        let start = root.join("run/systemd/units/invocation:mosquitto.service");
+        symlink("1", start).unwrap();
         fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\n").unwrap();
         fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
         let show = "printf 'LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n\\n'";
